@@ -1,0 +1,58 @@
+"""What the driver needs of a model."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from spinup.state import Fields, Layout, State
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A scalar of the full state, computed after every evaluation."""
+
+    units: str
+    long_name: str
+
+
+class FixedPointMap(Protocol):
+    """T(x): a full state in, the full state one period later out.
+
+    The solver's vector is `layout.pack(fields(state))`. For a candidate x the driver evaluates
+    `evaluate(replace(carried, layout.unpack(x)))`, where `carried` is the full state the last
+    successful evaluation returned (or the start).
+    """
+
+    name: str
+    years: float  # model years of one evaluation
+    diagnostics: dict[str, Diagnostic]
+
+    @property
+    def layout(self) -> Layout: ...
+
+    def start(self) -> State:
+        """The full state to start from: a dictionary of arrays."""
+        ...
+
+    def evaluate(self, state: State) -> State:
+        """The full state one period later. Raises ModelFailure; never writes into `state`."""
+        ...
+
+    def fields(self, state: State) -> Fields:
+        """The accelerated variables on their grid."""
+        ...
+
+    def replace(self, state: State, fields: Fields) -> State:
+        """`state` with other accelerated variables; unchanged to the bit where they do not change."""
+        ...
+
+    def diagnose(self, state: State) -> dict[str, float]:
+        """The values of `diagnostics`."""
+        ...
+
+    def dims(self, name: str) -> tuple[str, ...]:
+        """Dimension names of the full state's variable `name`, for the store."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Settings that define the map, for the record: JSON types only."""
+        ...

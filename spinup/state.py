@@ -1,0 +1,141 @@
+"""What a state is: named variables, which of them are accelerated, and one flat vector.
+
+A model's full state is a dictionary of arrays, as the model keeps them. Of these a few are
+*accelerated*: they make up the vector the solver works on. All others are *carried*: they come from
+the last evaluation. The `Layout` knows the accelerated ones on their grid; land is never in the vector.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from solvers import InnerProduct
+from spinup.errors import ModelFailure
+
+State = dict[str, Any]
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """One accelerated variable.
+
+    mask and volume have the variable's shape; the mask is True in the ocean. `scale` is the change
+    that counts as one unit in the inner product (in `units`); `bounds` are the physical limits a
+    solver's candidate is projected on.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    mask: np.ndarray
+    volume: np.ndarray
+    units: str = "1"
+    long_name: str = ""
+    standard_name: str | None = None
+    scale: float = 1.0
+    bounds: tuple[float, float] | None = None
+    conserved: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.mask.shape
+
+    @cached_property
+    def size(self) -> int:
+        """Number of ocean cells."""
+        return int(self.mask.sum())
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Volume fraction of each ocean cell, (size,)."""
+        volume = self.volume[self.mask]
+        return volume / volume.sum()
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinate:
+    """A coordinate of the grid: its dimensions, values and CF attributes."""
+
+    dims: tuple[str, ...]
+    values: np.ndarray
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """How the accelerated variables make up one vector of shape (n,)."""
+
+    variables: tuple[Variable, ...]
+    coords: dict[str, Coordinate] = field(default_factory=dict)
+
+    @cached_property
+    def size(self) -> int:
+        return sum(v.size for v in self.variables)
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        """Where each variable lies in the vector."""
+        ends = np.cumsum([v.size for v in self.variables])
+        return {v.name: slice(int(e) - v.size, int(e)) for v, e in zip(self.variables, ends, strict=True)}
+
+    def pack(self, fields: Mapping[str, Any]) -> np.ndarray:
+        """Fields on the grid to the vector (n,). Raises ValueError where a shape is wrong."""
+        parts = []
+        for v in self.variables:
+            values = np.asarray(fields[v.name])
+            if values.shape != v.shape:
+                raise ValueError(f"{v.name} has shape {values.shape}, expected {v.shape}")
+            parts.append(values[v.mask])
+        return np.concatenate(parts)
+
+    def unpack(self, x: Any, fill: float = np.nan) -> Fields:
+        """The vector (n,) to fields on the grid, `fill` on land."""
+        x = np.asarray(x)
+        fields = {}
+        for v in self.variables:
+            fields[v.name] = np.full(v.shape, fill, dtype=x.dtype)
+            fields[v.name][v.mask] = x[self.slices[v.name]]
+        return fields
+
+    @cached_property
+    def inner(self) -> InnerProduct:
+        """Volume-weighted inner product: its norm is the rms over variables and ocean, each
+        variable in units of its scale."""
+        weights = [v.weights / (v.scale**2 * len(self.variables)) for v in self.variables]
+        return InnerProduct(np.concatenate(weights))
+
+    def rms(self, x: Any) -> dict[str, float]:
+        """Volume-weighted rms of each variable of the vector x, in the variable's units."""
+        x = np.asarray(x)
+        return {v.name: float(np.sqrt(np.sum(v.weights * x[self.slices[v.name]] ** 2))) for v in self.variables}
+
+    def means(self, x: Any) -> dict[str, float]:
+        """Volume mean of each variable of the vector x, in the variable's units."""
+        x = np.asarray(x)
+        return {v.name: float(np.sum(v.weights * x[self.slices[v.name]])) for v in self.variables}
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Lower and upper bound of every element, (n,) each; None where no variable has any."""
+        if all(v.bounds is None for v in self.variables):
+            return None
+        lower, upper = np.full(self.size, -np.inf), np.full(self.size, np.inf)
+        for v in self.variables:
+            if v.bounds is not None:
+                lower[self.slices[v.name]], upper[self.slices[v.name]] = v.bounds
+        return lower, upper
+
+    def check_finite(self, x: np.ndarray) -> None:
+        """Raise ModelFailure naming the first element of x that is not finite."""
+        bad = np.flatnonzero(~np.isfinite(x))
+        if bad.size == 0:
+            return
+        for v in self.variables:
+            part = self.slices[v.name]
+            if part.start <= bad[0] < part.stop:
+                cell = np.argwhere(v.mask)[bad[0] - part.start]
+                where = ", ".join(f"{dim}={i}" for dim, i in zip(v.dims, cell, strict=True))
+                raise ModelFailure(f"{v.name} is {x[bad[0]]} at {where} (first of {bad.size} values that are not finite)")

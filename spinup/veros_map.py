@@ -1,0 +1,352 @@
+"""A fixed-point map from any Veros setup: stock Veros, one compiled program for a period.
+
+The whole time step is traced once and put in `jax.lax.scan`. Two things stand in its way and are
+taken out while it is traced: the `if` on a traced value in `sanity_check` (a blow-up is found at the
+end of the period instead), and the diagnostics, which write files.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from functools import cached_property, partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from spinup.errors import ModelFailure, UsageError
+from spinup.period import Period, parse_period
+from spinup.state import Coordinate, Fields, Layout, State, Variable
+from spinup.suggest import did_you_mean
+
+GHOST = 2  # width of Veros' halo
+GHOST_DIMS = ("xt", "yt", "xu", "yu")
+TIMESTEPS = "timesteps"
+LEVELS = {"taum1": 0, "tau": 1, "taup1": 2}  # canonical order of the time levels
+
+#: What is known of Veros' tracers beyond their own metadata: CF name, scale of the inner product
+#: (the change that counts as one unit), physical limits.
+TRACERS: dict[str, dict[str, Any]] = {
+    "temp": {"standard_name": "sea_water_conservative_temperature", "scale": 1.0, "bounds": (-3.0, 45.0)},
+    "salt": {"standard_name": "sea_water_absolute_salinity", "scale": 1.0, "bounds": (0.0, 50.0)},
+}
+
+
+def configure_veros() -> None:
+    """Set Veros' runtime: JAX, float64, no files. Must come before any `veros.core` import."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    from veros import runtime_settings as rs
+
+    wanted = {
+        "backend": "jax",
+        "float_type": "float64",
+        "linear_solver": "scipy_jax",
+        "diskless_mode": True,
+        "use_special_tdma": False,  # the compiled extension does not load under JAX 0.10
+        "loglevel": "warning",
+    }
+    if "veros.core" in sys.modules:
+        wrong = [f"{k}={getattr(rs, k)!r}" for k, v in wanted.items() if k not in ("loglevel",) and getattr(rs, k) != v]
+        if wrong:
+            raise UsageError(
+                f"Veros was imported with {', '.join(wrong)} before spinup could set it: import spinup first, "
+                "or call spinup.veros_map.configure_veros() at the top of the setup file"
+            )
+        return
+    for name, value in wanted.items():
+        setattr(rs, name, value)
+
+
+def setup_class(setup: Any) -> type:
+    """The VerosSetup subclass meant by `setup`: a class, the name of an installed setup, or a file."""
+    configure_veros()
+    from veros import VerosSetup
+
+    if inspect.isclass(setup):
+        if not issubclass(setup, VerosSetup):
+            raise UsageError(f"{setup.__name__} is not a Veros setup: it must subclass veros.VerosSetup")
+        return setup
+    name = os.fspath(setup)
+    if name.endswith(".py"):
+        module = _import_file(Path(name))
+    else:
+        module = _import_installed(name)
+    classes = [
+        c
+        for c in vars(module).values()
+        if inspect.isclass(c) and issubclass(c, VerosSetup) and c.__module__ == module.__name__
+    ]
+    if len(classes) != 1:
+        found = ", ".join(c.__name__ for c in classes) or "none"
+        raise UsageError(f"{name} must define exactly one subclass of veros.VerosSetup (found: {found})")
+    return classes[0]
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"setup file {path} does not exist")
+    spec = importlib.util.spec_from_file_location(f"spinup_setup_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"setup file {path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"setup file {path} does not import: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _import_installed(name: str) -> ModuleType:
+    import pkgutil
+
+    import veros.setups
+
+    known = [m.name for m in pkgutil.iter_modules(veros.setups.__path__)]
+    if name not in known:
+        raise UsageError(f"no installed Veros setup is called {name!r}{did_you_mean(name, known)}; installed: {', '.join(known)}")
+    return importlib.import_module(f"veros.setups.{name}.{name}")
+
+
+@contextlib.contextmanager
+def _traceable() -> Iterator[None]:
+    """Let `VerosSetup.step` be traced: its sanity check is a Python `if` on a traced value."""
+    from veros.core import numerics
+
+    original = numerics.sanity_check
+    numerics.sanity_check = lambda state: True
+    try:
+        yield
+    finally:
+        numerics.sanity_check = original
+
+
+class VerosMap:
+    """T(x) of a Veros setup.
+
+    Parameters
+    ----------
+    setup : class, str or Path
+        A `VerosSetup` subclass, the name of an installed setup ("acc_basic"), or a setup file.
+    period : str or int
+        Model time of one evaluation: "1 year", "5 years", "90 days", or a number of steps. A year is
+        `days_per_year` days.
+    settings : dict, optional
+        Veros settings by name, over those of the setup.
+    accelerate : sequence of str
+        Tracers of the solver's vector; everything else is carried from the last evaluation.
+    restart_file : path, optional
+        A Veros restart file to start from instead of the setup's initial conditions.
+
+    Raises
+    ------
+    UsageError
+        An unknown setup or setting, a setup that does not import, a period that is no whole number
+        of steps, a restart file of another grid.
+    """
+
+    def __init__(
+        self,
+        setup: Any,
+        *,
+        period: str | int = "1 year",
+        settings: dict[str, Any] | None = None,
+        accelerate: tuple[str, ...] = ("temp", "salt"),
+        restart_file: str | os.PathLike[str] | None = None,
+        days_per_year: float = 366.0,
+    ) -> None:
+        cls = setup_class(setup)
+        self._setup = self._build(cls, settings or {}, restart_file)
+        self._template = self._setup.state
+        self._markov = [
+            name for name, meta in self._template.var_meta.items() if meta.write_to_restart and meta.active
+        ]
+        self._accelerate = self._check_tracers(accelerate)
+        self.dt = float(self._template.settings.dt_tracer)
+        self.period: Period = parse_period(period, dt=self.dt, days_per_year=days_per_year)
+        self.years = self.period.years
+        self.name = cls.__name__
+
+    # --- what a map is ---------------------------------------------------------------------------
+
+    def start(self) -> State:
+        """The setup's initial state (or the restart file's), time levels in canonical order."""
+        variables = self._template.variables
+        return dict(self._canonical({name: getattr(variables, name) for name in self._markov}))
+
+    def evaluate(self, state: State) -> State:
+        """The full state one period later. Raises ModelFailure where the velocity is not finite."""
+        out = dict(self._advance(state))
+        import jax.numpy as jnp
+
+        if not bool(jnp.isfinite(out["u"]).all()):
+            raise ModelFailure(
+                f"{self.name} blew up: u is not finite after {self.period.steps} steps of {self.dt:g} s"
+            )
+        return out
+
+    def fields(self, state: State) -> Fields:
+        """Accelerated variables on the grid, shape (zt, yt, xt), at the current time level."""
+        return {name: np.asarray(_interior(state[name])[..., LEVELS["tau"]]).T for name in self._accelerate}
+
+    def replace(self, state: State, fields: Fields) -> State:
+        """`state` with other accelerated variables. The change is added at every time level, so a
+        field that does not change leaves the state as it was, to the bit."""
+        state = dict(state)
+        for name in self._accelerate:
+            state[name] = self._put(state[name], np.asarray(fields[name]).T)
+        return state
+
+    @cached_property
+    def layout(self) -> Layout:
+        vs = self._template.variables
+        mask = _interior(np.asarray(vs.maskT)).T > 0.5
+        area = _interior(np.asarray(vs.area_t)).T
+        volume = area[None] * np.asarray(vs.dzt)[:, None, None]
+        variables = []
+        for name in self._accelerate:
+            meta = self._template.var_meta[name]
+            variables.append(
+                Variable(
+                    name,
+                    ("zt", "yt", "xt"),
+                    mask,
+                    volume,
+                    units=meta.units.replace("deg C", "degC"),
+                    long_name=meta.long_description,
+                    **TRACERS.get(name, {}),
+                )
+            )
+        return Layout(tuple(variables), self._coords())
+
+    # --- building --------------------------------------------------------------------------------
+
+    def _build(self, cls: type, settings: dict[str, Any], restart_file: Any) -> Any:
+        from veros.settings import SETTINGS
+
+        for name in settings:
+            if name not in SETTINGS:
+                raise UsageError(f"Veros has no setting {name!r}{did_you_mean(name, SETTINGS)}")
+        setup = cls(override=settings)
+        setup.setup()
+        setup.state.diagnostics.clear()
+        if restart_file is not None:
+            self._read_restart(setup.state, Path(restart_file))
+        return setup
+
+    @staticmethod
+    def _read_restart(state: Any, path: Path) -> None:
+        import h5py
+        from veros.restart import read_from_h5
+
+        if not path.is_file():
+            raise UsageError(f"restart file {path} does not exist")
+        wanted = {name: meta for name, meta in state.var_meta.items() if meta.write_to_restart and meta.active}
+        try:
+            with h5py.File(path, "r") as file:
+                _, values = read_from_h5(state.dimensions, wanted, file, "core", state.settings.enable_cyclic_x)
+        except (OSError, KeyError) as error:
+            raise UsageError(f"{path} is not a restart file of this setup: {error}") from error
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"restart file {path} has another grid than the setup: {error}") from error
+        missing = sorted(set(wanted) - set(values))
+        if missing:
+            raise UsageError(f"restart file {path} lacks {', '.join(missing)}: written with other settings?")
+        with state.variables.unlock():
+            for name, value in values.items():
+                setattr(state.variables, name, value)
+
+    def _check_tracers(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        grid = ("xt", "yt", "zt", TIMESTEPS)
+        possible = [n for n in self._markov if tuple(self._template.var_meta[n].dims or ()) == grid]
+        for name in names:
+            if name not in possible:
+                raise UsageError(f"cannot accelerate {name!r}{did_you_mean(name, possible)}; possible: {', '.join(possible)}")
+        return tuple(names)
+
+    def _coords(self) -> dict[str, Coordinate]:
+        vs = self._template.variables
+        degrees = self._template.settings.coord_degree
+        attrs = {
+            "xt": {"units": "degrees_east", "standard_name": "longitude", "axis": "X"} if degrees else {"units": "m", "axis": "X"},
+            "yt": {"units": "degrees_north", "standard_name": "latitude", "axis": "Y"} if degrees else {"units": "m", "axis": "Y"},
+            "zt": {"units": "m", "standard_name": "height", "positive": "up", "axis": "Z"},
+        }
+        values = {"xt": _halo_off(vs.xt), "yt": _halo_off(vs.yt), "zt": np.asarray(vs.zt)}
+        return {name: Coordinate((name,), values[name], attrs[name]) for name in attrs}
+
+    # --- the compiled period ---------------------------------------------------------------------
+
+    @cached_property
+    def _advance(self) -> Any:
+        import jax
+
+        return jax.jit(partial(self.integrate, steps=self.period.steps))
+
+    def integrate(self, markov: State, *, steps: int) -> State:
+        """`steps` time steps of the Markov variables, to be traced. Time levels end in canonical order."""
+        import jax
+
+        leaves, structure = jax.tree_util.tree_flatten(self._template)
+
+        def body(carry: State, _: None) -> tuple[State, None]:
+            state = jax.tree_util.tree_unflatten(structure, leaves)
+            with state.variables.unlock():
+                for name, value in carry.items():
+                    setattr(state.variables, name, value)
+            self._setup.step(state)
+            return {name: getattr(state.variables, name) for name in carry}, None
+
+        with _traceable():
+            markov, _ = jax.lax.scan(body, dict(markov), None, length=steps)
+        return self._canonical(markov)
+
+    def _canonical(self, markov: State) -> State:
+        """Roll the time levels so that taum1, tau, taup1 are 0, 1, 2."""
+        import jax.numpy as jnp
+
+        order = jnp.stack([jnp.asarray(markov[level]) for level in LEVELS])
+        out = {}
+        for name, value in markov.items():
+            dims = self._template.var_meta[name].dims
+            rotates = dims is not None and dims[-1] == TIMESTEPS
+            out[name] = jnp.take(value, order, axis=-1) if rotates else jnp.asarray(value)
+        for level, index in LEVELS.items():
+            out[level] = jnp.asarray(index, dtype=out[level].dtype)
+        return out
+
+    @cached_property
+    def _put(self) -> Any:
+        """Replace the interior of a tracer (halo included by the model's own boundary exchange)."""
+        import jax
+        import jax.numpy as jnp
+        from veros.core import utilities
+
+        mask = jnp.asarray(self._template.variables.maskT) > 0.5
+        cyclic = self._template.settings.enable_cyclic_x
+
+        def put(old: Any, new: Any) -> Any:
+            tau = old[..., LEVELS["tau"]]
+            inner = (slice(GHOST, -GHOST), slice(GHOST, -GHOST))
+            full = utilities.enforce_boundaries(tau.at[inner].set(new), cyclic)
+            full = jnp.where(mask, full, tau)
+            moved = old + (full - tau)[..., None]
+            return moved.at[..., LEVELS["tau"]].set(full)
+
+        return jax.jit(put)
+
+
+def _interior(array: Any) -> Any:
+    """Without the halo of the two horizontal dimensions in front."""
+    return array[GHOST:-GHOST, GHOST:-GHOST]
+
+
+def _halo_off(array: Any) -> np.ndarray:
+    return np.asarray(array)[GHOST:-GHOST]
