@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from solvers import InnerProduct
-from spinup.errors import ModelFailure
+from spinup.errors import ModelFailure, UsageError
 
 State = dict[str, Any]
 Fields = dict[str, Any]
@@ -127,6 +127,15 @@ class Layout:
             if v.bounds is not None:
                 lower[self.slices[v.name]], upper[self.slices[v.name]] = v.bounds
         return lower, upper
+
+    def check_start(self, fields: Mapping[str, Any]) -> None:
+        """Raise UsageError where a start state has another shape than the grid, or holds NaN or Inf."""
+        try:
+            self.check_finite(self.pack(fields))
+        except ValueError as error:
+            raise UsageError(f"start state: {error}") from error
+        except ModelFailure as error:
+            raise UsageError(f"start state: {error}: mend it or start from another state") from error
 
     def check_finite(self, x: np.ndarray) -> None:
         """Raise ModelFailure naming the first element of x that is not finite."""

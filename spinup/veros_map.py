@@ -11,7 +11,8 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ from spinup.errors import ModelFailure, UsageError
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
+from spinup.veros_diagnostics import available, make_diagnose
 
 GHOST = 2  # width of Veros' halo
 GHOST_DIMS = ("xt", "yt", "xu", "yu")
@@ -50,23 +52,36 @@ def configure_veros() -> None:
         "linear_solver": "scipy_jax",
         "diskless_mode": True,
         "use_special_tdma": False,  # the compiled extension does not load under JAX 0.10
-        "loglevel": "warning",
     }
     if "veros.core" in sys.modules:
-        wrong = [f"{k}={getattr(rs, k)!r}" for k, v in wanted.items() if k not in ("loglevel",) and getattr(rs, k) != v]
+        wrong = [f"{k}={getattr(rs, k)!r}" for k, v in wanted.items() if getattr(rs, k) != v]
         if wrong:
             raise UsageError(
                 f"Veros was imported with {', '.join(wrong)} before spinup could set it: import spinup first, "
-                "or call spinup.veros_map.configure_veros() at the top of the setup file"
+                "or import spinup.veros_map at the top of the setup file"
             )
         return
     for name, value in wanted.items():
         setattr(rs, name, value)
+    _quiet_veros()
+
+
+def _quiet_veros() -> None:
+    """Veros logs to stdout at level info, and sends every Python warning there too: it gets stderr, warnings stay."""
+    import veros
+    from veros.logs import setup_logging
+
+    showwarning = warnings.showwarning
+    veros.logger.debug("")  # the first use of the logger sets it up; ours must come after
+    setup_logging(loglevel=os.environ.get("VEROS_LOGLEVEL", "warning"), stream_sink=sys.stderr)
+    warnings.showwarning = showwarning
+
+
+configure_veros()
 
 
 def setup_class(setup: Any) -> type:
     """The VerosSetup subclass meant by `setup`: a class, the name of an installed setup, or a file."""
-    configure_veros()
     from veros import VerosSetup
 
     if inspect.isclass(setup):
@@ -173,6 +188,7 @@ class VerosMap:
         self.period: Period = parse_period(period, dt=self.dt, days_per_year=days_per_year)
         self.years = self.period.years
         self.name = cls.__name__
+        self.diagnostics = available(self._template.settings)
 
     # --- what a map is ---------------------------------------------------------------------------
 
@@ -225,6 +241,27 @@ class VerosMap:
                 )
             )
         return Layout(tuple(variables), self._coords())
+
+    @cached_property
+    def diagnose(self) -> Callable[[State], dict[str, float]]:
+        """Energy, tracer content and transports of a full state; see `veros_diagnostics`."""
+        return make_diagnose(self._template.variables, self._template.settings, LEVELS["tau"])
+
+    def dims(self, name: str) -> tuple[str, ...]:
+        """Dimensions of a variable of the full state; those with a halo say so."""
+        dims = self._template.var_meta[name].dims or ()
+        return tuple(f"{d}_halo" if d in GHOST_DIMS else d for d in dims)
+
+    def describe(self) -> dict[str, Any]:
+        """Setup, period and every Veros setting."""
+        return {
+            "kind": "veros",
+            "setup": self.name,
+            "steps": self.period.steps,
+            "dt_tracer": self.dt,
+            "accelerate": list(self._accelerate),
+            "veros_settings": {name: _plain(value) for name, value in self._template.settings.items()},
+        }
 
     # --- building --------------------------------------------------------------------------------
 
@@ -341,6 +378,10 @@ class VerosMap:
             return moved.at[..., LEVELS["tau"]].set(full)
 
         return jax.jit(put)
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _interior(array: Any) -> Any:

@@ -1,0 +1,59 @@
+"""The in-memory driver: a generator, a map, a loop."""
+
+from collections.abc import Callable
+from math import inf, isfinite, nan
+
+from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.requests import Array, Evaluate, Failure, Method, Outcome, Stop
+from solvers.result import Result
+
+
+def solve(
+    T: Callable[[Array], Array],
+    x0: Array,
+    method: Method,
+    *,
+    tolerance: float = 1e-8,
+    max_evaluations: int = 1000,
+    stop: Stop | None = None,
+    inner: InnerProduct = EUCLIDEAN,
+) -> Result:
+    """Find x = T(x) from x0, shape (n,), by `method`: picard, or partial(anderson, depth=3), ...
+
+    It ends when ‖T(x) - x‖ <= tolerance, or when stop(x, T(x)) says so if a stop is given. `inner` measures the
+    residual here; a method that projects has an inner product of its own, bound like its other settings.
+    A map that raises ArithmeticError, or returns anything that is not finite, has failed: the method may back off.
+    """
+    stop = stop or (lambda x, g: inner.norm(g - x) <= tolerance)
+    best, least, history = x0, inf, []
+    flow = method(x0, stop=stop)
+    reply = None
+    try:
+        while True:
+            request = flow.send(reply)
+            reply = None
+            if isinstance(request, Evaluate):
+                if len(history) == max_evaluations:
+                    outcome = Outcome.BUDGET
+                    break
+                reply, norm = _evaluate(T, request.x, inner)
+                history.append(norm)
+                if norm < least:
+                    best, least = request.x, norm
+    except StopIteration as end:
+        outcome = end.value
+    finally:
+        flow.close()
+    return Result(outcome, best, least if least < inf else nan, len(history), history)
+
+
+def _evaluate(T: Callable[[Array], Array], x: Array, inner: InnerProduct) -> tuple[Array | Failure, float]:
+    """T(x) and its residual norm, or a Failure and nan."""
+    try:
+        g = T(x)
+        norm = inner.norm(g - x)
+    except ArithmeticError as error:
+        return Failure(f"{type(error).__name__}: {error}"), nan
+    if not isfinite(norm):
+        return Failure("the map returned values that are not finite"), nan
+    return g, norm

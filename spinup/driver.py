@@ -1,0 +1,136 @@
+"""Feed a generator from a map, and log every answer before it is passed on."""
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solvers import Checkpoint, Evaluate, Failure, Flow, Outcome
+from spinup.errors import ModelFailure
+from spinup.maps import FixedPointMap
+from spinup.state import State
+from spinup.store import RunStore
+from spinup.stopping import StopFlag
+
+REPLAY_TOLERANCE = 1e-10  # relative; a replayed request that differs by more is another request
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One run: a map, a store, a budget.
+
+    start_flow makes the generator, from the start (None) or from a checkpoint's state.
+    """
+
+    model: FixedPointMap
+    store: RunStore
+    start_flow: Callable[[dict[str, Any] | None], Flow]
+    budget_years: float
+    stop: StopFlag
+    progress: Callable[[dict[str, Any]], None]
+
+    def run(self) -> Outcome:
+        """Go on until the method ends, the budget is spent or the user stops it. What the store already
+        holds is replayed: nothing is evaluated twice."""
+        logged, checkpoint = self.store.load_checkpoint()
+        flow = self.start_flow(checkpoint)
+        carried = self.store.state(self.store.last_good())
+        try:
+            request = next(flow)
+            while True:
+                reply: Any = None
+                match request:
+                    case Evaluate(x) if logged < len(self.store.records):
+                        reply = self._replayed(x, logged)
+                        if reply is None:
+                            return self._cut_and_rerun(logged)
+                        logged += 1
+                    case Evaluate(x):
+                        if self.stop.requested:
+                            return Outcome.STOPPED
+                        if self._spent():
+                            return Outcome.BUDGET
+                        reply, carried = self._evaluate(x, carried)
+                        logged += 1
+                    case Checkpoint(state) if self._due(logged):
+                        self.store.save_checkpoint(state)
+                request = flow.send(reply)
+        except StopIteration as end:
+            return end.value
+        finally:
+            flow.close()
+
+    def _spent(self) -> bool:
+        done = self.store.records[-1]["model_years"] if self.store.records else 0.0
+        return done + self.model.years > self.budget_years * (1 + 1e-12)
+
+    def _due(self, logged: int) -> bool:
+        return logged == len(self.store.records) and logged % self.store.header.store.checkpoint_every == 0
+
+    def _evaluate(self, x: Any, carried: State) -> tuple[Any, State]:
+        """Evaluate T at x on top of the carried state; log; give the reply and the state to carry on."""
+        layout = self.model.layout
+        before = layout.unpack(x)
+        began = time.perf_counter()
+        failure = g = after = None
+        try:
+            after = self.model.evaluate(self.model.replace(carried, layout.unpack(x, fill=0.0)))
+            g = layout.pack(self.model.fields(after))
+            layout.check_finite(g)
+        except ModelFailure as error:
+            failure, g, after = str(error), None, None
+        wall = time.perf_counter() - began
+        done = self.store.records[-1]["model_years"] if self.store.records else 0.0
+        record = {
+            "phase": self._phase(),
+            "failure": failure,
+            "model_years": done + self.model.years,
+            "wall_seconds": wall,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "drift": None,
+            "residual": None,
+            "mean": None,
+            "diagnostics": None,
+        }
+        if g is None or after is None:
+            record = self.store.append(record, before, None, None)
+            self.progress(record)
+            return Failure(failure or "the model failed"), carried
+        residual = g - np.asarray(x)
+        record |= {
+            "drift": layout.inner.norm(residual) / self.model.years,
+            "residual": layout.rms(residual),
+            "mean": layout.means(g),
+            "diagnostics": self.model.diagnose(after),
+        }
+        self.progress(self.store.append(record, before, layout.unpack(g), after))
+        return g, after
+
+    def _phase(self) -> str:
+        direct = len(self.store.records) < self.store.header.start_periods
+        return "direct" if direct else self.store.header.method
+
+    def _replayed(self, x: Any, number: int) -> Any:
+        """The logged reply to evaluation `number`, or None where the request is not the logged one."""
+        layout = self.model.layout
+        logged = layout.pack(self.store.fields(number, before=True))
+        scale = max(1.0, float(np.max(np.abs(logged), initial=0.0)))
+        if np.max(np.abs(np.asarray(x) - logged), initial=0.0) > REPLAY_TOLERANCE * scale:
+            return None
+        failure = self.store.records[number]["failure"]
+        if failure is not None:
+            return Failure(failure)
+        return layout.pack(self.store.fields(number, before=False))
+
+    def _cut_and_rerun(self, number: int) -> Outcome:
+        keep = self.store.cut_point(number)
+        warnings.warn(
+            f"replay of evaluation {number} asks for another state than the log holds (other software or hardware?): "
+            f"the log is cut, the run goes on from evaluation {keep}",
+            stacklevel=2,
+        )
+        self.store.cut(keep)
+        return self.run()

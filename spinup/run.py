@@ -1,0 +1,244 @@
+"""`spinup.run` and `spinup.resume`: a case, a store, a driver."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from solvers import Flow, Outcome, Stop
+from spinup.case import Case, import_case, load_case
+from spinup.driver import Driver
+from spinup.errors import StoreError, UsageError
+from spinup.maps import FixedPointMap
+from spinup.methods import after_direct, bind, check_settings, validated
+from spinup.period import parse_years
+from spinup.provenance import git_state, machine, package_versions
+from spinup.state import State
+from spinup.stopping import stop_on_signals
+from spinup.store import Header, RunStore
+from spinup.store.run_store import StoreSettings, occupied, read_header, read_journal
+from spinup.store.view import open_state
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended, and where it is."""
+
+    path: Path
+    outcome: Outcome
+    evaluations: int
+    model_years: float
+    drift: float | None
+    best_drift: float | None
+
+    @property
+    def message(self) -> str:
+        return self.outcome.message
+
+
+class Progress:
+    """What a run tells while it goes on; the default tells nothing."""
+
+    def started(self, header: Header, records: list[dict[str, Any]]) -> None: ...
+    def evaluated(self, record: dict[str, Any]) -> None: ...
+    def note(self, text: str) -> None: ...
+    def ended(self) -> None: ...
+
+
+def run(
+    case: Case | str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    method: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    store: Mapping[str, Any] | None = None,
+    budget: str | float | None = None,
+    tolerance: float | None = None,
+    start: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    start_periods: int | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Run `case` into a new store at `out`. What is not given comes from the case.
+
+    Parameters
+    ----------
+    case : Case, name or file
+    settings : of the method, e.g. {"depth": 5}
+    store : `StoreSettings`, e.g. {"states_every": 10}
+    budget : model years, a number or "60 years"
+    tolerance : drift below which the run has converged, weighted rms per model year
+    start : another run to start from (its newest state), or a full state; default: the map's own start
+    start_periods : direct periods before the method begins
+
+    Raises
+    ------
+    UsageError
+        Anything asked for that can't be; nothing is written then.
+    StoreFull
+        The disk filled up; the run can be resumed.
+    """
+    case = case if isinstance(case, Case) else load_case(case)
+    progress = progress or Progress()
+    path = Path(out)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(occupied(path))
+    chosen = method or case.method
+    own = case.settings if chosen == case.method else {}
+    header = {
+        "case": case.name,
+        "title": case.title,
+        "case_file": str(case.file) if case.file else None,
+        "case_text": case.file.read_text() if case.file else None,
+        "method": chosen,
+        "settings": check_settings(chosen, {**own, **(settings or {})}),
+        "store": validated(StoreSettings, store or {}, "store"),
+        "budget_years": parse_years(budget if budget is not None else case.budget),
+        "tolerance": _positive("tolerance", tolerance if tolerance is not None else case.tolerance),
+        "start_periods": start_periods if start_periods is not None else case.start_periods,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": package_versions(),
+        "machine": machine(),
+        "git": git_state(case.file),
+    }
+    if header["start_periods"] < 0:
+        raise UsageError(f"start_periods = {header['start_periods']} must not be negative")
+    other = _read_start(start)
+    progress.note(f"building {case.name}")
+    model = case.build()
+    first = model.start() if other is None else _fitting(other, model, str(start))
+    model.layout.check_start(model.fields(first))
+    full = Header(
+        **header,
+        start="the map's own start" if other is None else str(start),
+        map=model.describe(),
+        years_per_evaluation=model.years,
+    )
+    with RunStore.create(path, full, model, first) as store_:
+        return _drive(model, store_, progress)
+
+
+def resume(
+    path: str | os.PathLike[str],
+    *,
+    case: Case | None = None,
+    budget: str | float | None = None,
+    tolerance: float | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Go on with the run at `path`: nothing it already holds is evaluated again.
+
+    case: needed only where the run was started from Python with a case that is in no file. budget and
+    tolerance replace those of the run.
+
+    Raises
+    ------
+    UsageError, RunLocked, StoreError
+    """
+    path = Path(path)
+    progress = progress or Progress()
+    with RunStore.resume(path) as store:
+        for sentence in store.repair():
+            progress.note(f"damage: {sentence}")
+        if budget is not None:
+            store.header.budget_years = parse_years(budget)
+        if tolerance is not None:
+            store.header.tolerance = _positive("tolerance", tolerance)
+        store.save_header()
+        with _stored_case(store.header, case, progress) as found:
+            model = found.build()
+            return _drive(model, store, progress)
+
+
+def _drive(model: FixedPointMap, store: RunStore, progress: Progress) -> RunResult:
+    header = store.header
+    layout = model.layout
+    x0 = layout.pack(model.fields(store.state(-1)))
+    method = after_direct(header.start_periods, bind(header.method, header.settings, layout))
+
+    def good_enough(x: Any, g: Any) -> bool:
+        return layout.inner.norm(g - np.asarray(x)) / model.years <= header.tolerance
+
+    stop: Stop = good_enough
+
+    def start_flow(checkpoint: dict[str, Any] | None) -> Flow:
+        return method(x0, stop=stop, checkpoint=checkpoint)
+
+    store.set_outcome(None)
+    progress.started(header, store.records)
+    try:
+        with stop_on_signals(progress.note) as flag:
+            driver = Driver(model, store, start_flow, header.budget_years, flag, progress.evaluated)
+            outcome = driver.run()
+        store.set_outcome(outcome.value)
+    finally:
+        progress.ended()
+    drifts = [r["drift"] for r in store.records if r["drift"] is not None]
+    return RunResult(
+        store.path,
+        outcome,
+        len(store.records),
+        store.records[-1]["model_years"] if store.records else 0.0,
+        drifts[-1] if drifts else None,
+        min(drifts, default=None),
+    )
+
+
+@contextmanager
+def _stored_case(header: Header, case: Case | None, progress: Progress) -> Iterator[Case]:
+    """The case the run was started with: as it was then, even if its file has changed since."""
+    if case is not None:
+        yield case
+        return
+    if header.case_text is None or header.case_file is None:
+        raise UsageError("the run was started from Python with a case that is in no file: spinup.resume(run, case=...)")
+    file = Path(header.case_file)
+    if file.is_file() and file.read_text() == header.case_text:
+        yield import_case(file)
+        return
+    progress.note(f"{file} is gone or has changed: going on with the case as stored in the run")
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / file.name
+        copy.write_text(header.case_text)
+        yield import_case(copy)
+
+
+def _read_start(start: Any) -> State | None:
+    if start is None:
+        return None
+    if isinstance(start, Mapping):
+        return dict(start)
+    path = Path(start)
+    read_header(path)
+    if not read_journal(path)[0]:
+        raise UsageError(f"run {path} has no evaluation yet to start from")
+    try:
+        state = open_state(path)
+    except KeyError as error:
+        raise StoreError(str(error.args[0])) from error
+    return {str(name): np.asarray(state[name]) for name in state.variables}
+
+
+def _fitting(state: State, model: FixedPointMap, origin: str) -> State:
+    """`state` if it has the variables and shapes of the map. Raises UsageError otherwise."""
+    for name, value in model.start().items():
+        if name not in state:
+            raise UsageError(f"start state {origin} lacks {name}: was it made with another model?")
+        if np.shape(state[name]) != np.shape(value):
+            raise UsageError(
+                f"start state {origin}: {name} has shape {np.shape(state[name])}, the model needs {np.shape(value)}"
+            )
+    return {name: state[name] for name in model.start()}
+
+
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise UsageError(f"{name} = {value!r} must be positive")
+    return float(value)

@@ -1,0 +1,20 @@
+"""A run on disk: a zarr v3 store that any reader of zarr opens, plus the journal that makes it safe.
+
+    RUN/
+      temp(evaluation, zt, yt, xt)         T(x), the accelerated variables after each evaluation
+      temp_before(evaluation, zt, yt, xt)  x, before it
+      drift(evaluation), model_years, ...  what was measured of each evaluation
+      start/                               the full state the run began with
+      states/                              full states that are kept, by slot
+      checkpoints/a, checkpoints/b         the method's own state, newest two
+      log/                                 the journal, one JSON file an evaluation, and the lock
+
+The journal is the truth: an evaluation exists once its file is there. That file comes last and carries
+the size and CRC-32 of every chunk the evaluation wrote. The numbers per evaluation and the consolidated
+metadata are copies for readers, brought up to date as the run goes.
+"""
+
+from spinup.store.run_store import Header, RunStore
+from spinup.store.view import open_run
+
+__all__ = ["Header", "RunStore", "open_run"]

@@ -1,0 +1,82 @@
+"""Records that are there whole or not at all, and the checksums that say whether chunks are intact."""
+
+import json
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not what was written: `path` relative to the run, and what is wrong with it."""
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.problem}"
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write `record` with its own checksum; after this returns it survives a power cut."""
+    body = json.dumps(record, sort_keys=True)
+    temporary = path.with_suffix(".partial")
+    try:
+        with temporary.open("w") as file:
+            file.write(json.dumps({"crc32": zlib.crc32(body.encode()), "record": record}, sort_keys=True))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record at `path`. Raises ValueError where it is damaged."""
+    try:
+        wrapped = json.loads(path.read_text())
+        record = wrapped["record"]
+        intact = zlib.crc32(json.dumps(record, sort_keys=True).encode()) == wrapped["crc32"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError("is not a record") from error
+    if not intact:
+        raise ValueError("was altered")
+    return record
+
+
+def fingerprints(root: Path, files: Iterable[Path]) -> dict[str, list[int]]:
+    """Size and CRC-32 of every file, by its path relative to `root`."""
+    found = {}
+    for file in files:
+        content = file.read_bytes()
+        found[file.relative_to(root).as_posix()] = [len(content), zlib.crc32(content)]
+    return found
+
+
+def damaged(root: Path, expected: dict[str, list[int]]) -> list[Damage]:
+    """The files that are missing, truncated or altered."""
+    found = []
+    for path, (size, checksum) in expected.items():
+        file = root / path
+        if not file.exists():
+            found.append(Damage(path, "is missing"))
+            continue
+        content = file.read_bytes()
+        if len(content) != size:
+            found.append(Damage(path, f"has {len(content)} bytes instead of {size}"))
+        elif zlib.crc32(content) != checksum:
+            found.append(Damage(path, "was altered"))
+    return found
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,537 @@
+"""Writing a run, and going on with it."""
+
+import contextlib
+import errno
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from pydantic import BaseModel, ConfigDict, Field
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.errors import ZarrUserWarning
+
+from spinup.errors import StoreError, StoreFull, UsageError
+from spinup.maps import Diagnostic, FixedPointMap
+from spinup.state import Fields, Layout, State
+from spinup.store.journal import Damage, damaged, fingerprints, read_record, write_record
+from spinup.store.lock import locked
+from spinup.store.tree import read_tree, tree_files, write_tree
+
+FORMAT = 1
+CODECS = [ZstdCodec(level=1), Crc32cCodec()]
+FLUSH_SHARE = 0.02  # of the run's time that may go into bringing the readers' copies up to date
+
+
+class StoreSettings(BaseModel):
+    """What a run keeps on disk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    fields_every: int = Field(1, ge=1, description="keep the accelerated variables of every n-th evaluation")
+    states_every: int = Field(0, ge=0, description="keep the full state of every n-th evaluation (0: only the newest)")
+    checkpoint_every: int = Field(10, ge=1, description="evaluations between checkpoints of the method")
+
+
+class Header(BaseModel):
+    """What was asked for: enough to go on with the run, and to know where it came from."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+    case: str
+    title: str
+    case_file: str | None
+    case_text: str | None
+    method: str
+    settings: dict[str, Any]
+    store: StoreSettings
+    budget_years: float
+    tolerance: float
+    start: str
+    start_periods: int
+    map: dict[str, Any]
+    years_per_evaluation: float
+    created: str
+    command: list[str]
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    git: dict[str, Any] | None
+
+
+Record = dict[str, Any]
+
+
+class RunStore:
+    """A run open for writing. Use `RunStore.create` or `RunStore.resume`, both context managers."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
+        self.header = header
+        self.records: list[Record] = []
+        self._group = zarr.open_group(path, mode="r+", use_consolidated=False)
+        self._flushed = 0
+        self._flush_ended = time.monotonic()
+        self._flush_cost = 0.0
+
+    # --- making and opening ----------------------------------------------------------------------
+
+    @classmethod
+    @contextlib.contextmanager
+    def create(cls, path: Path, header: Header, model: FixedPointMap, start: State) -> Iterator["RunStore"]:
+        """A new run at `path`. Raises UsageError where something is there or it can't be written."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UsageError(occupied(path))
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "log").mkdir()
+        except OSError as error:
+            raise UsageError(f"cannot write the run to {path}: {error.strerror}; choose another --out") from error
+        with locked(path / "log" / "lock", path), _disk(path):
+            _lay_out(path, header, model, start)
+            store = cls(path, header)
+            store.flush(force=True)
+            yield store
+
+    @classmethod
+    @contextlib.contextmanager
+    def resume(cls, path: Path) -> Iterator["RunStore"]:
+        """The run at `path`, to go on with. Raises UsageError, RunLocked or StoreError."""
+        header = read_header(path)
+        with locked(path / "log" / "lock", path), _disk(path):
+            store = cls(path, header)
+            store.records = read_journal(path)[0]
+            yield store
+
+    # --- evaluations -----------------------------------------------------------------------------
+
+    def append(self, record: Record, before: Fields, after: Fields | None, state: State | None) -> Record:
+        """Put an evaluation on disk; when this returns it is complete and checksummed."""
+        number = len(self.records)
+        with _disk(self.path):
+            files = self._write_fields(number, before, "_before")
+            slot = None
+            if after is not None and state is not None:
+                files += self._write_fields(number, after, "")
+                slot = self._free_slot()
+                files += self._write_state(slot, state)
+            record = {
+                **record,
+                "evaluation": number,
+                "slot": slot,
+                "files": fingerprints(self.path, files),
+            }
+            write_record(self._record_path(number), record)
+            self.records.append(record)
+            self._drop_fields(number - 2 * self.header.store.checkpoint_every)
+            self.flush()
+        return record
+
+    def fields(self, number: int, *, before: bool) -> Fields:
+        """The accelerated variables before or after evaluation `number`, on the grid."""
+        suffix = "_before" if before else ""
+        return {name: np.asarray(self._array(name + suffix)[number]) for name in self._variables}
+
+    def state(self, number: int) -> State:
+        """The full state after evaluation `number` (-1: the start). Raises StoreError if it is not kept."""
+        if number < 0:
+            return read_tree(self._group["start"])
+        slot = self._slots().get(number)
+        if slot is None:
+            raise StoreError(f"run {self.path} no longer has the full state of evaluation {number}")
+        group = self._group["states"]
+        return {name: np.asarray(group[name][slot]) for name in group.attrs["variables"]}
+
+    def last_good(self) -> int:
+        """The newest evaluation that gave a state, -1 for the start."""
+        return next((r["evaluation"] for r in reversed(self.records) if r["slot"] is not None), -1)
+
+    # --- checkpoints of the method ---------------------------------------------------------------
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Keep the method's state as of now, in place of the older of the two that are kept."""
+        count = len(self.records)
+        taken = self._checkpoints()
+        name = min("ab", key=lambda n: taken.get(n, {"evaluations": -1})["evaluations"])
+        with _disk(self.path):
+            self._checkpoint_path(name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / "checkpoints" / name, ignore_errors=True)
+            group = self._group["checkpoints"].create_group(name)
+            write_tree(group, state)
+            record = {"evaluations": count, "files": fingerprints(self.path, tree_files(self.path, group))}
+            write_record(self._checkpoint_path(name), record)
+
+    def load_checkpoint(self) -> tuple[int, dict[str, Any] | None]:
+        """The newest intact checkpoint: evaluations it had seen, and the method's state; (0, None) if none."""
+        for name, record in sorted(self._checkpoints().items(), key=lambda item: -item[1]["evaluations"]):
+            if record["evaluations"] <= len(self.records) and not damaged(self.path, record["files"]):
+                return record["evaluations"], read_tree(self._group["checkpoints"][name])
+        return 0, None
+
+    # --- soundness -------------------------------------------------------------------------------
+
+    def repair(self) -> list[str]:
+        """Find damage, go back to the last good point, and say in sentences what was done."""
+        problems = read_journal(self.path)[1]
+        sentences = [f"{problem}" for problem in problems]
+        bad = self._bad_evaluations()
+        for number, damage in bad.items():
+            sentences += [f"{d} (evaluation {number})" for d in damage]
+        for name, record in self._checkpoints().items():
+            sentences += [f"{d} (checkpoint {name})" for d in damaged(self.path, record["files"])]
+        start = damaged(self.path, self._start_record()["files"])
+        if start:
+            raise StoreError(f"run {self.path} cannot be resumed: {start[0]} (start state); start it anew")
+        needed = self._needed_from()
+        fatal = [number for number in bad if number >= needed]
+        keep = self._recoverable(min(fatal, default=len(self.records)), set(bad))
+        on_disk = len(list((self.path / "log").glob("[0-9]*.json")))
+        if keep < max(len(self.records), on_disk):
+            sentences.append(f"the run goes on from evaluation {keep}; {max(len(self.records), on_disk) - keep} later ones are dropped")
+            self.cut(keep)
+        return sentences
+
+    def cut(self, count: int) -> None:
+        """Forget evaluations from `count` on."""
+        for file in sorted((self.path / "log").glob("[0-9]*.json"), reverse=True):
+            if int(file.stem) >= count:
+                file.unlink()
+        for name, record in self._checkpoints().items():
+            if record["evaluations"] > count:
+                self._checkpoint_path(name).unlink()
+        self.records = self.records[:count]
+        for name in self._variables:
+            for array in (self._array(name), self._array(name + "_before")):
+                array.resize((count, *array.shape[1:]))
+        self.flush(force=True)
+
+    def cut_point(self, count: int) -> int:
+        """The largest number of evaluations, at most `count`, from which the run can go on."""
+        return self._recoverable(count, set(self._bad_evaluations()))
+
+    # --- the readers' copies ---------------------------------------------------------------------
+
+    def flush(self, *, force: bool = False) -> None:
+        """Bring the numbers per evaluation and the consolidated metadata up to date, where it is cheap."""
+        if not force and self._flush_cost > FLUSH_SHARE * (time.monotonic() - self._flush_ended):
+            return
+        began = time.monotonic()
+        for name, values in columns(self.records, self.header, self._group.attrs["diagnostics"], self._variables).items():
+            array = self._array(name)
+            array.resize((len(self.records),))
+            first = min(self._flushed, len(self.records))
+            array[first:] = values[first:]
+        for name in self._variables:
+            for array in (self._array(name), self._array(name + "_before")):
+                if array.shape[0] != len(self.records):
+                    array.resize((len(self.records), *array.shape[1:]))
+        self._flushed = len(self.records)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ZarrUserWarning)  # of the journal, which is not zarr's
+            zarr.consolidate_metadata(self.path)
+        self._flush_ended = time.monotonic()
+        self._flush_cost = self._flush_ended - began
+
+    def set_outcome(self, outcome: str | None) -> None:
+        """Write down how the run ended (None: it is going on)."""
+        with _disk(self.path):
+            self._group.attrs["outcome"] = outcome
+            self.flush(force=True)
+
+    def save_header(self) -> None:
+        """Write the header down as it is now."""
+        with _disk(self.path):
+            self._group.attrs["header"] = self.header.model_dump()
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    @property
+    def _variables(self) -> list[str]:
+        return list(self._group.attrs["variables"])
+
+    def _array(self, name: str) -> Any:
+        return zarr.open_array(self.path / name, mode="r+")
+
+    def _record_path(self, number: int) -> Path:
+        return self.path / "log" / f"{number:06d}.json"
+
+    def _checkpoint_path(self, name: str) -> Path:
+        return self.path / "log" / f"checkpoint-{name}.json"
+
+    def _start_record(self) -> Record:
+        try:
+            return read_record(self.path / "log" / "start.json")
+        except (OSError, ValueError) as error:
+            raise StoreError(f"run {self.path} cannot be resumed: log/start.json {error}; start it anew") from error
+
+    def _checkpoints(self) -> dict[str, Record]:
+        found = {}
+        for name in "ab":
+            with contextlib.suppress(OSError, ValueError):
+                found[name] = read_record(self._checkpoint_path(name))
+        return found
+
+    def _write_fields(self, number: int, fields: Fields, suffix: str) -> list[Path]:
+        files = []
+        for name in self._variables:
+            array = self._array(name + suffix)
+            array.resize((number + 1, *array.shape[1:]))
+            array[number] = fields[name]
+            files += _chunk_files(self.path / (name + suffix), number)
+        return files
+
+    def _write_state(self, slot: int, state: State) -> list[Path]:
+        files = []
+        for name in self._group["states"].attrs["variables"]:
+            array = self._array(f"states/{name}")
+            if slot >= array.shape[0]:
+                array.resize((slot + 1, *array.shape[1:]))
+            array[slot] = np.asarray(state[name])
+            files += _chunk_files(self.path / "states" / name, slot)
+        return files
+
+    def _slots(self) -> dict[int, int]:
+        """Which slot holds the state of which evaluation: a later claim ends an earlier one."""
+        owner: dict[int, int] = {}
+        for record in self.records:
+            if record["slot"] is not None:
+                owner[record["slot"]] = record["evaluation"]
+        return {number: slot for slot, number in owner.items()}
+
+    def _free_slot(self) -> int:
+        """A slot whose state nothing needs any more."""
+        good = [r["evaluation"] for r in self.records if r["slot"] is not None]
+        keep = set(good[-2:])
+        for record in self._checkpoints().values():
+            keep.update(good_before(self.records, record["evaluations"]))
+        if every := self.header.store.states_every:
+            keep.update(number for number in good if number % every == 0)
+        slots = self._slots()
+        taken = {slots[number] for number in keep if number in slots}
+        return next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+    def _drop_fields(self, number: int) -> None:
+        """Erase the fields of an evaluation that replay can no longer need, if they are not to be kept."""
+        if number < 0 or number % self.header.store.fields_every == 0 or number >= self._needed_from():
+            return
+        for name in self._variables:
+            for suffix in ("", "_before"):
+                self._array(name + suffix)[number] = np.nan  # an empty chunk has no file
+
+    def _dropped(self, number: int) -> bool:
+        return number % self.header.store.fields_every != 0 and number < len(self.records) - 2 * self.header.store.checkpoint_every
+
+    def _needed_from(self) -> int:
+        """The first evaluation whose fields a resume may replay."""
+        return min((c["evaluations"] for c in self._checkpoints().values()), default=0)
+
+    def _bad_evaluations(self) -> dict[int, list[Damage]]:
+        slots = self._slots()
+        bad = {}
+        for record in self.records:
+            number, files = record["evaluation"], record["files"]
+            if number not in slots:
+                files = {path: f for path, f in files.items() if not path.startswith("states/")}
+            if self._dropped(number):
+                files = {path: f for path, f in files.items() if path.startswith("states/")}
+            if found := damaged(self.path, files):
+                bad[number] = found
+        return bad
+
+    def _recoverable(self, count: int, bad: set[int]) -> int:
+        """The largest n <= count such that a checkpoint (or the start) leads there by replay and the
+        state to carry on from is intact."""
+        slots = self._slots()
+        points = [0]
+        for record in self._checkpoints().values():
+            if not damaged(self.path, record["files"]):
+                points.append(record["evaluations"])
+        for n in range(count, -1, -1):
+            carried = good_before(self.records, n)
+            if carried and (carried[0] not in slots or carried[0] in bad):
+                continue
+            if any(p <= n and not bad.intersection(range(p, n)) for p in points):
+                return n
+        return 0
+
+
+def good_before(records: list[Record], count: int) -> list[int]:
+    """The newest evaluation below `count` that gave a state, as a list of one or none."""
+    return [r["evaluation"] for r in records[:count] if r["slot"] is not None][-1:]
+
+
+def read_header(path: Path) -> Header:
+    """The header of the run at `path`. Raises UsageError where there is none that can be read."""
+    if not (path / "zarr.json").is_file():
+        raise UsageError(f"{path} is not a run: it has no zarr.json; `spinup run CASE --out {path}` makes one")
+    try:
+        attrs = dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
+    except Exception as error:  # zarr raises many kinds for a damaged zarr.json
+        raise StoreError(f"{path / 'zarr.json'} cannot be read ({error}): restore it from a copy") from error
+    if "spinup_format" not in attrs:
+        raise UsageError(f"{path} is a zarr store but not a run of spinup")
+    if attrs["spinup_format"] > FORMAT:
+        raise UsageError(
+            f"run {path} was written by a newer spinup (format {attrs['spinup_format']}, this one reads up to {FORMAT}): "
+            "upgrade spinup"
+        )
+    return Header.model_validate(attrs["header"])
+
+
+def read_journal(path: Path) -> tuple[list[Record], list[str]]:
+    """All records up to the first that is missing or damaged, and what is wrong with that one."""
+    records: list[Record] = []
+    for number, file in enumerate(sorted((path / "log").glob("[0-9]*.json"))):
+        if int(file.stem) != number:
+            return records, [f"log/{number:06d}.json is missing"]
+        try:
+            records.append(read_record(file))
+        except ValueError as error:
+            return records, [f"log/{file.name} {error}"]
+    return records, []
+
+
+def columns(
+    records: list[Record], header: Header, diagnostics: Mapping[str, Any], variables: list[str]
+) -> dict[str, np.ndarray]:
+    """The numbers measured of each evaluation, (evaluations,) each, by the name they have in the store."""
+
+    def column(*keys: str, default: float = np.nan) -> np.ndarray:
+        values = []
+        for record in records:
+            value: Any = record
+            for key in keys:
+                value = value.get(key) if value is not None else None
+            values.append(default if value is None else value)
+        return np.asarray(values, dtype="f8")
+
+    found = {name: column(name) for name in ("model_years", "wall_seconds", "drift")}
+    found["evaluation"] = np.arange(len(records))
+    found["failed"] = np.asarray([record["failure"] is not None for record in records], dtype="i1")
+    found["direct"] = np.asarray([record["phase"] == "direct" for record in records], dtype="i1")
+    for name in variables:
+        found[f"{name}_residual"] = column("residual", name)
+        found[f"{name}_mean"] = column("mean", name)
+    for name in diagnostics:
+        found[name] = column("diagnostics", name)
+    return found
+
+
+def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: float) -> dict[str, dict[str, str]]:
+    """Units and long names of `columns`."""
+    attrs = {
+        "evaluation": {"units": "1", "long_name": "number of the evaluation of the fixed-point map"},
+        "model_years": {"units": "year", "long_name": "model years integrated, this evaluation included"},
+        "wall_seconds": {"units": "s", "long_name": "wall time of the evaluation"},
+        "drift": {"units": "year-1", "long_name": "weighted rms of T(x) - x per model year, in units of the variables' scales"},
+        "failed": {"units": "1", "long_name": "1 where the model failed"},
+        "direct": {"units": "1", "long_name": "1 for direct integration before the method began"},
+    }
+    for v in layout.variables:
+        attrs[f"{v.name}_residual"] = {
+            "units": v.units,
+            "long_name": f"volume-weighted rms of T(x) - x of {v.name} ({years:g} model years)",
+        }
+        attrs[f"{v.name}_mean"] = {"units": v.units, "long_name": f"volume mean of {v.name} after the evaluation"}
+    for name, diagnostic in diagnostics.items():
+        attrs[name] = {"units": diagnostic.units, "long_name": diagnostic.long_name}
+    return attrs
+
+
+def _lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> None:
+    """Make the empty store and its start state."""
+    layout = model.layout
+    group = zarr.create_group(
+        path,
+        attributes={
+            "Conventions": "CF-1.11",
+            "title": header.title,
+            "spinup_format": FORMAT,
+            "header": header.model_dump(),
+            "variables": [v.name for v in layout.variables],
+            "diagnostics": {name: {"units": d.units, "long_name": d.long_name} for name, d in model.diagnostics.items()},
+            "outcome": None,
+        },
+    )
+    for name, c in layout.coords.items():
+        _create(group, name, c.values, c.dims, c.attrs)
+    for v in layout.variables:
+        attrs = {"units": v.units, "long_name": v.long_name} | ({"standard_name": v.standard_name} if v.standard_name else {})
+        _create(group, f"{v.name}_volume", np.where(v.mask, v.volume, 0.0), v.dims, {"units": "m3", "long_name": f"cell volume of {v.name}, 0 on land"})
+        for suffix, words in (("", "after"), ("_before", "before")):
+            group.create_array(
+                v.name + suffix,
+                shape=(0, *v.shape),
+                chunks=(1, *v.shape),
+                dtype="f8",
+                fill_value=np.nan,
+                compressors=CODECS,
+                dimension_names=("evaluation", *v.dims),
+                attributes=attrs | {"long_name": f"{v.long_name or v.name} {words} the evaluation"},
+            )
+    for name, attrs in column_attrs(layout, model.diagnostics, model.years).items():
+        dtype = {"evaluation": "i8", "failed": "i1", "direct": "i1"}.get(name, "f8")
+        group.create_array(
+            name,
+            shape=(0,),
+            chunks=(4096,),
+            dtype=dtype,
+            fill_value=np.nan if dtype == "f8" else 0,
+            compressors=CODECS,
+            dimension_names=("evaluation",),
+            attributes=attrs,
+        )
+    group.create_group("log")
+    group.create_group("checkpoints")
+    states = group.create_group("states", attributes={"variables": list(start)})
+    first = group.create_group("start")
+    write_tree(first, start, {name: model.dims(name) for name in start})
+    for name, value in start.items():
+        array = np.asarray(value)
+        states.create_array(
+            name,
+            shape=(0, *array.shape),
+            chunks=(1, *(max(1, n) for n in array.shape)),
+            dtype=array.dtype,
+            compressors=CODECS,
+            dimension_names=("slot", *model.dims(name)),
+            config={"write_empty_chunks": True},
+        )
+    write_record(path / "log" / "start.json", {"files": fingerprints(path, tree_files(path, first))})
+
+
+def _create(group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
+    values = np.asarray(values)
+    array = group.create_array(
+        name, shape=values.shape, chunks=values.shape, dtype=values.dtype, compressors=CODECS, dimension_names=dims, attributes=attrs
+    )
+    array[...] = values
+
+
+def _chunk_files(array: Path, index: int) -> list[Path]:
+    """The chunk file of one evaluation or slot (chunks hold one each, whole in all other dimensions)."""
+    chunk = array / "c" / str(index)
+    return [chunk] if chunk.is_file() else sorted(p for p in chunk.rglob("*") if p.is_file())
+
+
+def occupied(path: Path) -> str:
+    if (path / "zarr.json").is_file():
+        return f"{path} is already a run: `spinup resume {path}` goes on with it, or choose another --out"
+    return f"{path} exists and is not empty: choose another --out"
+
+
+@contextlib.contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """Say plainly that the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(
+                f"no space left on the disk of {path}: free some, then `spinup resume {path}`; "
+                "every evaluation written so far is safe"
+            ) from error
+        raise

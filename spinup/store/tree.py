@@ -1,0 +1,53 @@
+"""A dictionary of arrays, numbers and strings as a zarr group, and back to the bit."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+
+def write_tree(group: zarr.Group, tree: Mapping[str, Any], dims: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    """Arrays and lists of equal arrays become zarr arrays; numbers, strings and None attributes."""
+    plain: dict[str, Any] = {}
+    lists: list[str] = []
+    for name, value in tree.items():
+        if value is None or isinstance(value, (bool, int, str)):
+            plain[name] = value
+        elif isinstance(value, float):
+            plain[name] = value.hex()  # JSON has neither NaN nor, for every reader, the last bit
+        else:
+            if isinstance(value, (list, tuple)):
+                lists.append(name)
+            array = np.asarray(value)
+            target = group.create_array(
+                name,
+                shape=array.shape,
+                chunks=tuple(max(1, n) for n in array.shape),
+                dtype=array.dtype,
+                compressors=[ZstdCodec(level=1), Crc32cCodec()],
+                dimension_names=dims[name] if dims else None,
+                config={"write_empty_chunks": True},
+            )
+            target[...] = array
+    floats = [name for name, value in tree.items() if isinstance(value, float)]
+    group.attrs.update({"values": plain, "floats": floats, "lists": lists})
+
+
+def read_tree(group: Any) -> dict[str, Any]:
+    """What `write_tree` was given; arrays as NumPy's."""
+    tree: dict[str, Any] = dict(group.attrs["values"])
+    for name in group.attrs["floats"]:
+        tree[name] = float.fromhex(tree[name])
+    for name, array in group.arrays():
+        tree[name] = np.asarray(array[...])
+    for name in group.attrs["lists"]:
+        tree[name] = list(tree[name])
+    return tree
+
+
+def tree_files(root: Path, group: zarr.Group) -> list[Path]:
+    """Every file of the group, metadata too."""
+    return sorted(p for p in (root / group.path).rglob("*") if p.is_file())

@@ -1,0 +1,101 @@
+"""Reading a run with xarray, also while it is being written or after it was killed."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.errors import ZarrUserWarning
+
+from spinup.store.journal import damaged
+from spinup.store.lock import is_locked
+from spinup.store.run_store import Record, columns, read_header, read_journal
+
+
+def open_run(path: str | Path, *, verify: bool = True) -> xr.Dataset:
+    """The run at `path` as a dataset over the dimension `evaluation`, complete to the last evaluation.
+
+    Damage to chunks that are still there is warned of by name. Raises UsageError where `path` is no run,
+    or one of a newer format.
+    """
+    path = Path(path)
+    header = read_header(path)
+    records, problems = read_journal(path)
+    if verify:
+        problems += [f"{d} (evaluation {r['evaluation']})" for r in records for d in damage_of_fields(path, r)]
+    for problem in problems:
+        warnings.warn(f"run {path}: {problem}", stacklevel=2)
+    group = zarr.open_group(path, mode="r", use_consolidated=False)
+    attrs = dict(group.attrs)
+    numbers = columns(records, header, attrs["diagnostics"], attrs["variables"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)  # of the journal, which is not zarr's
+        fields = xr.open_zarr(path, consolidated=False, drop_variables=list(numbers))
+        dataset = fields.isel(evaluation=slice(0, len(records))) if "evaluation" in fields.dims else fields
+        for name, values in numbers.items():
+            dataset[name] = ("evaluation", values, dict(group[name].attrs))
+    dataset = dataset.set_coords([name for name in ("evaluation", "model_years") if name in dataset])
+    dataset.attrs["header"] = header.model_dump()
+    return dataset
+
+
+def open_state(path: str | Path, evaluation: int | None = None) -> xr.Dataset:
+    """The full state after `evaluation` (default: the newest; -1: the start), as the model keeps it.
+
+    Raises KeyError where the run no longer has it.
+    """
+    path = Path(path)
+    read_header(path)
+    records, _ = read_journal(path)
+    good = [r["evaluation"] for r in records if r["slot"] is not None]
+    number = evaluation if evaluation is not None else (good[-1] if good else -1)
+    if number < 0:
+        return xr.open_zarr(path, group="start", consolidated=False)
+    slots = {r["slot"]: r["evaluation"] for r in records if r["slot"] is not None}
+    kept = {owner: slot for slot, owner in slots.items()}
+    if number not in kept:
+        raise KeyError(f"run {path} keeps the full states of evaluations {sorted(kept)}, not of {number}")
+    return xr.open_zarr(path, group="states", consolidated=False).isel(slot=kept[number])
+
+
+def damage_of_fields(path: Path, record: Record) -> list[Any]:
+    """Damaged fields of an evaluation; files a retention setting erased do not count."""
+    files = {name: f for name, f in record["files"].items() if not name.startswith("states/") and (path / name).exists()}
+    return damaged(path, files)
+
+
+def run_status(path: str | Path) -> dict[str, Any]:
+    """How far the run has got, in JSON types."""
+    path = Path(path)
+    header = read_header(path)
+    records, problems = read_journal(path)
+    outcome = zarr.open_group(path, mode="r", use_consolidated=False).attrs["outcome"]
+    drifts = [r["drift"] for r in records if r["drift"] is not None]
+    wall = [r["wall_seconds"] for r in records]
+    running = is_locked(path / "log" / "lock")
+    return {
+        "run": str(path),
+        "case": header.case,
+        "method": header.method,
+        "state": "running" if running else (outcome or "interrupted"),
+        "evaluations": len(records),
+        "failures": sum(r["failure"] is not None for r in records),
+        "model_years": records[-1]["model_years"] if records else 0.0,
+        "budget_years": header.budget_years,
+        "drift": drifts[-1] if drifts else None,
+        "best_drift": min(drifts, default=None),
+        "tolerance": header.tolerance,
+        "wall_seconds": float(np.sum(wall)),
+        "seconds_left": seconds_left(records, header.budget_years, header.years_per_evaluation),
+        "problems": problems,
+    }
+
+
+def seconds_left(records: list[Record], budget_years: float, years: float) -> float | None:
+    """Wall time to the end of the budget, from the median of the last evaluations."""
+    if not records:
+        return None
+    pace = float(np.median([r["wall_seconds"] for r in records[-10:]]))
+    return max(0.0, (budget_years - records[-1]["model_years"]) / years) * pace

@@ -1,0 +1,58 @@
+"""Scalars of a Veros state: energy, tracer content, barotropic transport, overturning."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from spinup.maps import Diagnostic
+
+HEAT_CAPACITY = 3991.86795711963  # J kg-1 K-1, TEOS-10
+SV = 1e6  # m3 s-1
+
+DIAGNOSTICS = {
+    "kinetic_energy": Diagnostic("J", "kinetic energy of the ocean"),
+    "heat_content": Diagnostic("J", "heat content of the ocean relative to 0 degC"),
+    "salt_content": Diagnostic("kg", "salt content of the ocean"),
+    "barotropic_transport": Diagnostic("Sv", "range of the barotropic streamfunction"),
+    "overturning_max": Diagnostic("Sv", "maximum of the Eulerian meridional overturning streamfunction below 500 m"),
+}
+OVERTURNING_DEPTH = 500.0  # m; above it wind-driven cells hide the overturning
+
+
+def make_diagnose(variables: Any, settings: Any, tau: int) -> Callable[[dict[str, Any]], dict[str, float]]:
+    """The function from a full state (halo of 2, time level `tau`) to the values of DIAGNOSTICS.
+
+    Only those the setup can have: without a streamfunction there is no barotropic transport.
+    """
+    inner = (slice(2, -2), slice(2, -2))
+    dzt = np.asarray(variables.dzt)
+    volume = np.asarray(variables.area_t)[inner][..., None] * dzt * np.asarray(variables.maskT)[inner]
+    u_volume = np.asarray(variables.area_u)[inner][..., None] * dzt * np.asarray(variables.maskU)[inner]
+    v_volume = np.asarray(variables.area_v)[inner][..., None] * dzt * np.asarray(variables.maskV)[inner]
+    dx_v = (np.asarray(variables.dxt)[2:-2, None] * np.asarray(variables.cosu)[None, 2:-2])[..., None]
+    section = dx_v * dzt * np.asarray(variables.maskV)[inner]
+    deep = np.asarray(variables.zw) <= -OVERTURNING_DEPTH
+    rho_0 = float(settings.rho_0)
+    has_psi = bool(settings.enable_streamfunction)
+
+    def diagnose(state: dict[str, Any]) -> dict[str, float]:
+        temp, salt, u, v = (np.asarray(state[name])[inner][..., tau] for name in ("temp", "salt", "u", "v"))
+        overturning = -np.cumsum((v * section).sum(axis=0), axis=1) / SV
+        values = {
+            "kinetic_energy": 0.5 * rho_0 * float((u**2 * u_volume).sum() + (v**2 * v_volume).sum()),
+            "heat_content": rho_0 * HEAT_CAPACITY * float((temp * volume).sum()),
+            "salt_content": 1e-3 * rho_0 * float((salt * volume).sum()),
+            "overturning_max": float(overturning[:, deep].max(initial=0.0)),
+        }
+        if has_psi:
+            psi = np.asarray(state["psi"])[inner][..., tau]
+            values["barotropic_transport"] = float(psi.max() - psi.min()) / SV
+        return values
+
+    return diagnose
+
+
+def available(settings: Any) -> dict[str, Diagnostic]:
+    """The diagnostics a setup with these settings can have."""
+    return {name: d for name, d in DIAGNOSTICS.items() if name != "barotropic_transport" or settings.enable_streamfunction}
