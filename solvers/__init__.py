@@ -1,7 +1,23 @@
 """Fixed-point accelerators as generators. They know nothing of oceans, models or files."""
 
+from solvers.anderson import anderson
 from solvers.inner import InnerProduct
 from solvers.picard import picard
 from solvers.requests import Checkpoint, Evaluate, Failure, Flow, Method, Outcome, Stop
+from solvers.result import Result
+from solvers.solve import solve
 
-__all__ = ["Checkpoint", "Evaluate", "Failure", "Flow", "InnerProduct", "Method", "Outcome", "Stop", "picard"]
+__all__ = [
+    "Checkpoint",
+    "Evaluate",
+    "Failure",
+    "Flow",
+    "InnerProduct",
+    "Method",
+    "Outcome",
+    "Result",
+    "Stop",
+    "anderson",
+    "picard",
+    "solve",
+]

@@ -9,7 +9,6 @@ other arrays (JAX, ...) as a whole, since their library schedules the work itsel
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import numpy as np
 

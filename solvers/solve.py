@@ -25,7 +25,8 @@ def solve(
     A map that raises ArithmeticError, or returns anything that is not finite, has failed: the method may back off.
     """
     stop = stop or (lambda x, g: inner.norm(g - x) <= tolerance)
-    best, least, history = x0, inf, []
+    best, least = x0, inf
+    history: list[float] = []
     flow = method(x0, stop=stop)
     reply = None
     try:

@@ -33,6 +33,10 @@ class FixedPointMap(Protocol):
         """The full state to start from: a dictionary of arrays."""
         ...
 
+    def prepare(self) -> None:
+        """What is done once, before the first evaluation: compile, say."""
+        ...
+
     def evaluate(self, state: State) -> State:
         """The full state one period later. Raises ModelFailure; never writes into `state`."""
         ...

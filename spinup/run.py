@@ -172,6 +172,8 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress) -> RunResu
         return method(x0, stop=stop, checkpoint=checkpoint)
 
     store.set_outcome(None)
+    progress.note(f"preparing {model.name}")
+    model.prepare()
     progress.started(header, store.records)
     try:
         with stop_on_signals(progress.note) as flag:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from spinup.compilation import use_compilation_cache
 from spinup.errors import ModelFailure, UsageError
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
@@ -44,6 +45,7 @@ def configure_veros() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    use_compilation_cache()
     from veros import runtime_settings as rs
 
     wanted = {
@@ -197,6 +199,10 @@ class VerosMap:
         variables = self._template.variables
         return dict(self._canonical({name: getattr(variables, name) for name in self._markov}))
 
+    def prepare(self) -> None:
+        """Compile the period, so that the first evaluation costs what every other does."""
+        _ = self._advance
+
     def evaluate(self, state: State) -> State:
         """The full state one period later. Raises ModelFailure where the velocity is not finite."""
         out = dict(self._advance(state))
@@ -325,7 +331,7 @@ class VerosMap:
     def _advance(self) -> Any:
         import jax
 
-        return jax.jit(partial(self.integrate, steps=self.period.steps))
+        return jax.jit(partial(self.integrate, steps=self.period.steps)).lower(self.start()).compile()
 
     def integrate(self, markov: State, *, steps: int) -> State:
         """`steps` time steps of the Markov variables, to be traced. Time levels end in canonical order."""

@@ -1,0 +1,257 @@
+"""The command line. Every command is a thin layer over the Python API.
+
+Exit codes (also in the documentation):
+    0  done: converged, or the budget is spent
+    1  a bug in spinup
+    2  the request is wrong; nothing was touched
+    3  the method gave up: stalled or unstable
+    4  the run on disk cannot be used now: locked, damaged, disk full
+    5  stopped by Ctrl-C or SIGTERM; `spinup resume` goes on
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from spinup.errors import SpinupError, StoreError, UsageError
+from spinup.options import parse_sets
+from spinup.progress import JsonProgress, LineProgress, LiveProgress
+
+EXIT_CODES = {"converged": 0, "budget": 0, "stalled": 3, "unstable": 3, "stopped": 5}
+USAGE, STORE = 2, 4
+
+app = typer.Typer(
+    help="Take an ocean model to its equilibrium in fewer model years.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out_console = Console()
+error_console = Console(stderr=True)
+
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")]
+RunPaths = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs; the first is the subject.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document (of a run: one line an evaluation) on stdout.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Budget = Annotated[str | None, typer.Option(help='Model years, e.g. "60 years".')]
+Tolerance = Annotated[float | None, typer.Option(help="Converged below this drift (weighted rms per model year).")]
+
+
+@app.command()
+def run(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="A case's name (`spinup cases`) or its file.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the run goes [default: runs/CASE-METHOD].")] = None,
+    method: Annotated[str | None, typer.Option("--method", "-m", help="picard or anderson [default: the case's].")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting: anderson.depth=5, store.states_every=10. Repeatable.")
+    ] = None,
+    budget: Budget = None,
+    tolerance: Tolerance = None,
+    start: Annotated[Path | None, typer.Option(help="Start from the end of another run.")] = None,
+    start_periods: Annotated[int | None, typer.Option(help="Direct periods before the method begins.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run a case."""
+    import spinup
+
+    chosen = spinup.load_case(case)
+    name = method or chosen.method
+    from spinup.methods import check_method
+
+    check_method(name)
+    groups = parse_sets(sets or [], name)
+    result = spinup.run(
+        chosen,
+        out=out or Path("runs") / f"{chosen.name}-{name}",
+        method=name,
+        settings=groups[name],
+        store=groups["store"],
+        budget=budget,
+        tolerance=tolerance,
+        start=start,
+        start_periods=start_periods,
+        progress=_progress(as_json),
+    )
+    _finish(result, as_json)
+
+
+@app.command()
+def resume(run: RunPath, budget: Budget = None, tolerance: Tolerance = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Go on with a run that was stopped, killed, or has spent its budget."""
+    import spinup
+
+    _finish(spinup.resume(run, budget=budget, tolerance=tolerance, progress=_progress(as_json)), as_json)
+
+
+@app.command()
+def status(
+    run: RunPath,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat every two seconds until the run ends.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """How far a run has got, also while it goes on."""
+    from spinup.store.view import run_status
+
+    while True:
+        found = run_status(run)
+        if as_json:
+            print(json.dumps(found), flush=True)
+        else:
+            if watch and out_console.is_terminal:
+                out_console.clear()
+            out_console.print(_status_table(found))
+        if not watch or found["state"] != "running":
+            return
+        time.sleep(2)
+
+
+@app.command()
+def report(
+    runs: RunPaths,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The HTML file [default: RUN.html beside the run].")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write the report of a run as one HTML file, next to other runs if given (a direct one, say)."""
+    from spinup.report import report_numbers, write_report
+
+    path = write_report(runs, out)
+    if as_json:
+        print(json.dumps(report_numbers(runs)))
+    else:
+        out_console.print(f"wrote {path}", soft_wrap=True)
+
+
+@app.command()
+def compare(runs: RunPaths, as_json: Json = False, debug: Debug = False) -> None:
+    """Compare runs: cost, drift, and how far apart their states are."""
+    from spinup.compare import compare_runs, comparison_table
+
+    found = compare_runs(runs)
+    if as_json:
+        print(json.dumps(found))
+    else:
+        tables = comparison_table(found)
+        for table in tables if isinstance(tables, list) else [tables]:
+            out_console.print(table)
+
+
+@app.command()
+def cases(as_json: Json = False, debug: Debug = False) -> None:
+    """The cases that can be run by name."""
+    from spinup.case import import_case, known_cases
+
+    rows = []
+    for name, file in known_cases().items():
+        try:
+            title = import_case(file).title
+        except UsageError as error:
+            title = f"broken: {error}"
+        rows.append({"name": name, "title": title, "file": str(file)})
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table("case", "title", "file", box=None)
+    for row in rows:
+        table.add_row(row["name"], row["title"], row["file"])
+    out_console.print(table)
+
+
+@app.command()
+def doctor(as_json: Json = False, debug: Debug = False) -> None:
+    """What is installed, what works, and how to mend what does not."""
+    from spinup.doctor import examine
+
+    checks = examine()
+    if as_json:
+        print(json.dumps([check.__dict__ for check in checks]))
+    else:
+        table = Table("", "what", "found", "to mend", box=None)
+        for check in checks:
+            mark = "[green]ok[/]" if check.ok else ("[yellow]--[/]" if check.optional else "[red]no[/]")
+            table.add_row(mark, check.what, check.found, check.mend)
+        out_console.print(table)
+    if any(not check.ok and not check.optional for check in checks):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; errors a user can cause become one sentence and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except SpinupError as error:
+        if "--debug" in sys.argv:
+            raise
+        error_console.print(f"spinup: {error}", soft_wrap=True, highlight=False, markup=False, style="red")
+        sys.exit(STORE if isinstance(error, StoreError) else USAGE)
+
+
+def _progress(as_json: bool) -> Any:
+    if as_json:
+        return JsonProgress()
+    return LiveProgress(out_console) if out_console.is_terminal else LineProgress()
+
+
+def _finish(result: Any, as_json: bool) -> None:
+    code = EXIT_CODES[result.outcome.value]
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "run": str(result.path),
+                    "outcome": result.outcome.value,
+                    "message": result.message,
+                    "evaluations": result.evaluations,
+                    "model_years": result.model_years,
+                    "drift": result.drift,
+                    "best_drift": result.best_drift,
+                    "exit_code": code,
+                }
+            ),
+            flush=True,
+        )
+    else:
+        drift = "" if result.drift is None else f", drift {result.drift:.3g} per year"
+        out_console.print(
+            f"{result.outcome.value}: {result.message}, after {result.model_years:g} model years "
+            f"({result.evaluations} evaluations){drift}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        follow = f"spinup report {result.path}"
+        if result.outcome.value in ("budget", "stopped"):
+            follow = f"spinup resume {result.path}" + (' --budget "... years"' if result.outcome.value == "budget" else "")
+        out_console.print(f"next: {follow}", soft_wrap=True, highlight=False)
+    if code:
+        raise typer.Exit(code)
+
+
+def _status_table(found: dict[str, Any]) -> Table:
+    table = Table(box=None, show_header=False)
+
+    def number(value: float | None, unit: str = "") -> str:
+        return "-" if value is None else f"{value:.3g}{unit}"
+
+    table.add_row("run", found["run"])
+    table.add_row("case", f"{found['case']}, {found['method']}")
+    table.add_row("state", found["state"])
+    table.add_row("model years", f"{found['model_years']:g} of {found['budget_years']:g}")
+    failures = f" ({found['failures']} failed)" if found["failures"] else ""
+    table.add_row("evaluations", f"{found['evaluations']}{failures}")
+    table.add_row("drift", f"{number(found['drift'])} per year (best {number(found['best_drift'])}, tolerance {found['tolerance']:g})")
+    table.add_row("wall time", number(found["wall_seconds"], " s") + f", left {number(found['seconds_left'], ' s')}")
+    for problem in found["problems"]:
+        table.add_row("[red]damage[/]", problem)
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What is installed, what works, and how to mend what does not."""
+
+import importlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `mend` is empty where there is nothing to mend."""
+
+    what: str
+    ok: bool
+    found: str
+    mend: str = ""
+    optional: bool = False
+
+
+def examine() -> list[Check]:
+    """All checks, in the order a newcomer needs them."""
+    return [
+        _python(),
+        *(_package(name) for name in ("numpy", "scipy", "jax", "veros", "xarray", "zarr")),
+        _tried("JAX in double precision", _jax_float64, "pip install --upgrade jax"),
+        _tried("a Veros setup imports", _veros, "pip install 'veros>=1.7,<1.8'"),
+        _tried("a store can be written", _store, "free space, or set TMPDIR to a folder that can be written"),
+        _cases(),
+        _extra("mpi", ("mpi4py", "mpi4jax"), "Open MPI (Debian: apt-get install libopenmpi-dev), then pip install 'spinup[mpi]'"),
+        _extra("petsc", ("petsc4py",), "Debian: apt-get install libpetsc-real-dev, then petsc4py of that PETSc's version"),
+        _gpu(),
+        _compiler_cache(),
+    ]
+
+
+def _python() -> Check:
+    found = ".".join(str(n) for n in sys.version_info[:3])
+    return Check("Python", sys.version_info >= (3, 11), found, "" if sys.version_info >= (3, 11) else "use Python 3.11 or newer")
+
+
+def _package(name: str) -> Check:
+    try:
+        importlib.import_module(name)
+        return Check(name, True, version(name))
+    except (ImportError, PackageNotFoundError) as error:
+        return Check(name, False, str(error), f"pip install {name}")
+
+
+def _tried(what: str, test: Callable[[], str], mend: str) -> Check:
+    try:
+        return Check(what, True, test())
+    except Exception as error:  # whatever goes wrong is the finding
+        return Check(what, False, f"{type(error).__name__}: {error}", mend)
+
+
+def _jax_float64() -> str:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    value = jax.numpy.asarray(1.0) + 1e-15
+    if float(value) == 1.0:
+        raise RuntimeError("float64 is not in use")
+    return f"on {jax.default_backend()}"
+
+
+def _veros() -> str:
+    from spinup.veros_map import setup_class
+
+    return setup_class("acc_basic").__name__
+
+
+def _store() -> str:
+    import numpy as np
+    import zarr
+
+    with tempfile.TemporaryDirectory() as folder:
+        array = zarr.create_array(folder, shape=(3,), dtype="f8")
+        array[:] = np.arange(3.0)
+        if not np.array_equal(zarr.open_array(folder)[:], np.arange(3.0)):
+            raise RuntimeError("what was read is not what was written")
+        free = shutil.disk_usage(folder).free
+    return f"{free / 1e9:.0f} GB free for temporary files"
+
+
+def _cases() -> Check:
+    from spinup.case import known_cases
+
+    names = list(known_cases())
+    return Check("cases", bool(names), ", ".join(names) or "none", "" if names else "set SPINUP_CASES to a folder of case files")
+
+
+def _extra(name: str, modules: tuple[str, ...], mend: str) -> Check:
+    missing = []
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # an MPI library that does not load raises RuntimeError
+            missing.append(f"{module}: {error}")
+    return Check(f"extra [{name}]", not missing, "; ".join(missing) or "works", mend if missing else "", optional=True)
+
+
+def _gpu() -> Check:
+    import jax
+
+    gpus = [d for d in jax.devices() if d.platform == "gpu"]
+    if gpus:
+        return Check("extra [gpu]", True, str(gpus[0]), optional=True)
+    return Check("extra [gpu]", False, "JAX sees no GPU", "with an NVIDIA card: pip install 'spinup[gpu]'", optional=True)
+
+
+def _compiler_cache() -> Check:
+    from spinup.compilation import cache_folder
+
+    folder = cache_folder()
+    writable = os.access(next(p for p in (folder, *folder.parents) if p.exists()), os.W_OK)
+    return Check(
+        "compilation cache", writable, str(folder), "" if writable else "set SPINUP_CACHE to a folder that can be written", optional=True
+    )
