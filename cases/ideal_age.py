@@ -80,7 +80,8 @@ def build(ny=NY, nz=NZ, steps=STEPS):
 def exact(ny=NY, nz=NZ, steps=STEPS):
     """The periodic age field, {"age": (nz, ny)} in years, by three steps of Newton's method.
 
-    One step would do were GMRES exact; the others take the error down to rounding.
+    One step would do were GMRES exact; the others take the error down to rounding. Each is one GMRES
+    cycle and no more: the last one starts so near the answer that its own tolerance is out of reach.
     """
     from scipy.sparse.linalg import LinearOperator, gmres, splu
 
@@ -98,7 +99,7 @@ def exact(ny=NY, nz=NZ, steps=STEPS):
     # One backward Euler step of a year with M, J = (I - M)^-1, would make this the inverse of I - J.
     preconditioner = LinearOperator((x.size, x.size), lambda r: r + mean_transport.solve(r))
     for _ in range(3):
-        correction, _ = gmres(one_minus_J, after_a_year(x) - x, M=preconditioner, rtol=1e-8, restart=50)
+        correction, _ = gmres(one_minus_J, after_a_year(x) - x, M=preconditioner, rtol=1e-8, restart=50, maxiter=1)
         x = x + correction
     return {"age": np.concatenate([np.zeros(ny), x]).reshape(ocean.shape)}
 

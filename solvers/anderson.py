@@ -28,14 +28,13 @@ import numpy as np
 
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Outcome, Stop
-from solvers.vectors import combine, secant
+from solvers.vectors import Pair, between, combine, secant
 
 TRIES = 5  # failures in a row, or ways tried from the best state, before giving up
-CORRECT_ABOVE = 1e4  # cond(R); the seminormal equations lose cond(R)^2 eps, 2e-8 here: less than any step gains
+CORRECT_ABOVE = 1e8  # the loss of accuracy, in units of eps, that a step is left with: 2e-8, less than a step gains
 EPS = float(np.finfo(float).eps)
 
 Mixing = float | Callable[[int, float], float]
-Pair = tuple[Array, Array]  # x, T(x)
 
 
 def anderson(
@@ -155,7 +154,8 @@ class _Run:
         self.columns: list[Array] = [asarray(v) for v in saved.get("columns", [])]  # df_j, newest last
         self.damped: list[Array] = [asarray(v) for v in saved.get("damped", [])]  # h_j, one more than df_j
         self.gram = np.asarray(saved.get("gram", np.empty((0, 0))))  # <df_i, df_j>
-        self.rhs = np.empty(0)  # <df_i, f>
+        self.rhs = np.asarray(saved.get("rhs", np.empty(0)))  # <df_i, f>
+        self.reach = np.asarray(saved.get("reach", np.empty(0)))  # the rounding in rhs_i is eps reach_i ‖df_i‖
         self.steps = int(saved.get("steps", 0))
         self.failures = int(saved.get("failures", 0))  # in a row
         self.norm, self.least = inf, float(saved.get("least", inf))  # residual norms: now, and the least
@@ -171,6 +171,8 @@ class _Run:
             "columns": list(self.columns),
             "damped": list(self.damped),
             "gram": self.gram,
+            "rhs": self.rhs,
+            "reach": self.reach,
             "steps": self.steps,
             "failures": self.failures,
             "least": self.least,
@@ -187,26 +189,25 @@ class _Run:
         with np.errstate(over="ignore", invalid="ignore"):
             if self.last is None or self.depth == 0:
                 f = g - self.x
-                column, products = None, self.inner.gram([f], [f])
+                df, h, squares = None, between(pair, self.damping), self.inner.gram([f], [f])[0]
             else:
-                column, products = secant(self.inner, self.columns, *pair, *self.last)
-        if not np.isfinite(products).all():
+                df, h, squares = secant(self.inner, self.columns, pair, self.last, self.damping)
+        if not np.isfinite(squares).all():
             return False
 
-        squared = float(products[-1, -1])
-        if column is None or products[-2, 0] <= EPS**2 * squared:  # no change, or one that is all rounding
+        norm = sqrt(squares[-1])
+        if df is None or squares[-3] <= (EPS * norm) ** 2:  # no difference, or one that is all rounding
             self.forget()
         else:
-            m = len(self.columns)
-            gram = np.empty((m + 1, m + 1))
-            gram[:m, :m] = self.gram
-            gram[m, :] = gram[:, m] = products[:-1, 0]
-            self.gram, self.rhs = gram, products[:-1, 1]
-            self.columns.append(column)
-        self.damped.append(between(pair, self.damping))
+            row = squares[:-2]
+            self.gram = np.block([[self.gram, row[:-1, None]], [row]])
+            self.rhs = np.append(self.rhs + row[:-1], squares[-2])  # <df_i, f> = <df_i, f_last> + <df_i, df>
+            self.reach = np.append(self.reach + sqrt(row[-1]), norm)
+            self.columns.append(df)
+        self.damped.append(h)
         self.keep_newest(self.depth)
 
-        self.last, self.norm, self.failures = pair, sqrt(squared), 0
+        self.last, self.norm, self.failures = pair, norm, 0
         self.at_best = self.norm < self.least
         self.since_least += 1
         if self.at_best:
@@ -218,8 +219,9 @@ class _Run:
         """The Anderson step; Walker & Ni 2011, section 2."""
         gamma, C, condition = least_squares(self.gram, self.rhs, condition_limit, tikhonov)
         self.keep_newest(len(gamma))
-        if condition > CORRECT_ABOVE:  # one Newton step on the normal equations, with the residual formed anew
-            gradient = self.inner.gram(self.columns, [combine(*self.remainder(gamma))])[:, 0]
+        if condition * max(condition, self.reach[0] / self.norm) > CORRECT_ABOVE:
+            gradient = self.inner.gram(self.columns, [combine(*self.remainder(gamma))])[:, 0]  # <df_i, f̄>
+            self.rhs, self.reach = gradient + self.gram @ gamma, np.full(len(gamma), self.norm)
             gamma = gamma + C @ (gradient - tikhonov * np.diag(self.gram) * gamma)
         beta = self.damping
         if callable(mixing):
@@ -255,19 +257,14 @@ class _Run:
             self.best_way = way
 
     def forget(self) -> None:
-        self.columns, self.damped, self.gram, self.rhs = [], [], np.empty((0, 0)), np.empty(0)
+        self.columns, self.damped = [], []
+        self.gram, self.rhs, self.reach = np.empty((0, 0)), np.empty(0), np.empty(0)
 
     def keep_newest(self, m: int) -> None:
         """The newest m differences at most."""
         drop = max(0, len(self.columns) - m)
         self.columns, self.damped = self.columns[drop:], self.damped[drop:]
-        self.gram, self.rhs = self.gram[drop:, drop:], self.rhs[drop:]
-
-
-def between(pair: Pair, part: float) -> Array:
-    """x + part (T(x) - x); T(x) itself, not a copy, for the whole way."""
-    x, g = pair
-    return g if part == 1 else combine([x, g], [1 - part, part])
+        self.gram, self.rhs, self.reach = self.gram[drop:, drop:], self.rhs[drop:], self.reach[drop:]
 
 
 def damping_of(mixing: Mixing, step: int, gain: float) -> float:

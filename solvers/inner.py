@@ -6,7 +6,7 @@ NumPy vectors are worked through in blocks that stay in the cache while every pr
 other arrays (JAX, ...) as a whole, since their library schedules the work itself.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -14,15 +14,15 @@ import numpy as np
 
 from solvers.requests import Array
 
-BLOCK = 8192  # elements: 64 KiB of float64, and below the length (10 000) from which OpenBLAS starts threads for a dot
+BLOCK = 8192  # elements: 64 KiB of float64, and below the 10 000 from which OpenBLAS starts threads for a dot
 
 
 def blocks(a: Array) -> Iterator[slice]:
-    """Slices that cover a, shape (n,): cache-sized for NumPy, one for any other library."""
+    """Slices that cover a, shape (n,): cache-sized for NumPy, one for any other library. At least one, if n = 0."""
     if not isinstance(a, np.ndarray):
         yield slice(None)
         return
-    for start in range(0, a.shape[0], BLOCK):
+    for start in range(0, max(1, a.shape[0]), BLOCK):
         yield slice(start, start + BLOCK)
 
 
@@ -30,8 +30,8 @@ def blocks(a: Array) -> Iterator[slice]:
 class InnerProduct:
     """<a, b> = sum_i w_i a_i b_i, summed over ranks by `reduce`.
 
-    weights: shape (n,), positive; None for the Euclidean product.
-    reduce: sums a NumPy array over all ranks and returns it; None where there is one.
+    weights: shape (n,), positive, of the vectors' own library; None for the Euclidean product.
+    reduce: sums a NumPy array over all ranks and returns the sum; None where there is one rank.
     """
 
     weights: Array | None = None
@@ -50,23 +50,34 @@ class InnerProduct:
 
         One pass over memory and one reduction.
         """
-        return self.total(self.products([r[s] for r in rows], [v[s] for v in vectors], s) for s in blocks(vectors[0]))
+        if not rows or not vectors:
+            return np.zeros((len(rows), len(vectors)))
 
-    def products(self, rows: Sequence[Array], vectors: Sequence[Array], s: slice) -> Array:
-        """What block s of this rank adds to the matrix of `gram`; rows and vectors are already cut to it."""
-        if self.weights is not None:
-            w = self.weights[s]
-            vectors = [w * v for v in vectors]
-        if isinstance(vectors[0], np.ndarray):
-            return np.array([[r.dot(v) for v in vectors] for r in rows], dtype=float)
-        xp = vectors[0].__array_namespace__()
-        return xp.stack([xp.stack([xp.vecdot(r, v) for v in vectors]) for r in rows])
+        def parts() -> Iterator[list[Array]]:
+            for s in blocks(vectors[0]):
+                cut = [r[s] for r in rows]
+                yield [p for v in vectors for p in self.products(cut, v[s], s)]
 
-    def total(self, parts: Iterator[Array]) -> np.ndarray:
-        """The sum of what `products` gave for each block, over this rank and then over all: one reduction."""
-        matrix = sum(np.asarray(part, dtype=float) for part in parts)
-        assert isinstance(matrix, np.ndarray)
-        return matrix if self.reduce is None else self.reduce(matrix)
+        return self.total(parts()).reshape(len(vectors), len(rows)).T
+
+    def products(self, rows: Sequence[Array], vector: Array, s: slice) -> list[Array]:
+        """What block s of this rank adds to each <row, vector>; rows and vector are cut to the block already."""
+        weighted = vector if self.weights is None else self.weights[s] * vector
+        if isinstance(weighted, np.ndarray):
+            dot = weighted.dot
+            return [dot(r) for r in rows]
+        vecdot = weighted.__array_namespace__().vecdot
+        return [vecdot(weighted, r) for r in rows]
+
+    def total(self, parts: Iterable[list[Array]]) -> np.ndarray:
+        """The sum over all blocks, then over all ranks, of lists of products: one reduction. Shape (products,)."""
+        lists: list = list(parts)
+        first = lists[0][0]
+        if not isinstance(first, np.generic):  # one transfer from a device for all products, not one for each
+            xp = first.__array_namespace__()
+            lists = [np.asarray(xp.stack(part)) for part in lists]
+        mine = np.sum(np.asarray(lists, dtype=float), axis=0)
+        return mine if self.reduce is None else self.reduce(mine)
 
 
 EUCLIDEAN = InnerProduct()

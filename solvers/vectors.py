@@ -3,48 +3,69 @@
 x, g, ...: arrays of shape (n,). Nothing here writes into an array that it was given.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from solvers.inner import InnerProduct, blocks
+from solvers.inner import BLOCK, InnerProduct, blocks
 from solvers.requests import Array
+
+Pair = tuple[Array, Array]  # x, T(x)
 
 
 def combine(vectors: Sequence[Array], coefficients: Sequence[float]) -> Array:
-    """sum_i coefficients[i] vectors[i], a new array."""
+    """sum_i coefficients[i] vectors[i], a new array. One pass over memory."""
     first = vectors[0]
-    if not isinstance(first, np.ndarray):
+    if not isinstance(first, np.ndarray) or first.dtype != np.float64:
         total = coefficients[0] * first
         for c, v in zip(coefficients[1:], vectors[1:], strict=True):
             total = total + c * v
         return total
+
+    from scipy.linalg.blas import daxpy  # here, since importing it takes longer than importing everything else
+
     total = np.empty_like(first)
-    scratch = np.empty_like(first, shape=max((s.stop - s.start for s in blocks(first)), default=0))
     for s in blocks(first):
         out = total[s]
-        term = scratch[: out.shape[0]]
         np.multiply(first[s], coefficients[0], out=out)
-        for c, v in zip(coefficients[1:], vectors[1:], strict=True):
-            np.multiply(v[s], c, out=term)
-            np.add(out, term, out=out)
+        if out.size:  # BLAS wrappers refuse empty vectors
+            for c, v in zip(coefficients[1:], vectors[1:], strict=True):
+                daxpy(v[s], out, a=c)  # NumPy has no multiply-and-add: two calls take half as long again
     return total
 
 
+def between(pair: Pair, part: float) -> Array:
+    """x + part (T(x) - x); T(x) itself, no copy, for the whole way."""
+    return pair[1] if part == 1 else combine(pair, [1 - part, part])
+
+
 def secant(
-    inner: InnerProduct, columns: Sequence[Array], x: Array, g: Array, x_last: Array, g_last: Array
-) -> tuple[Array, np.ndarray]:
-    """The change of the residual f = g - x since the last pair, and its products with everything.
+    inner: InnerProduct, columns: Sequence[Array], pair: Pair, last: Pair, damping: float
+) -> tuple[Array, Array, np.ndarray]:
+    """What the step from one pair to the next says of the residual f = T(x) - x.
 
-    Returns df = f - f_last, and the matrix of <row, vector>, shape (len(columns) + 2, 2): the rows are the columns,
-    df, f; the vectors are df, f. One pass over memory and one reduction.
+    Returns df = f - f_last; h = x + damping f; and the products <column_j, df> ..., <df, df>, <df, f>, <f, f>, shape
+    (len(columns) + 3,). One pass over memory and one reduction.
     """
-    df = np.empty_like(x) if isinstance(x, np.ndarray) else (g - x) - (g_last - x_last)
+    (x, g), (x_last, g_last) = pair, last
+    if not isinstance(x, np.ndarray):
+        f = g - x
+        df = f - (g_last - x_last)
+        every = slice(None)
+        products = inner.products([*columns, df, f], df, every) + inner.products([f], f, every)
+        return df, g if damping == 1 else x + damping * f, inner.total([products])
 
-    def parts():  # type: ignore[no-untyped-def]
+    df = np.empty_like(x)
+    h = g if damping == 1 else np.empty_like(x)
+    f_room, f_last_room = np.empty_like(x, shape=(2, BLOCK))
+
+    def parts() -> Iterator[list[Array]]:
         for s in blocks(x):
-            f = g[s] - x[s]
-            d = np.subtract(f, g_last[s] - x_last[s], out=df[s]) if isinstance(x, np.ndarray) else df
-            yield inner.products([*(c[s] for c in columns), d, f], [d, f], s)
+            d = df[s]
+            f = np.subtract(g[s], x[s], out=f_room[: d.size])
+            np.subtract(f, np.subtract(g_last[s], x_last[s], out=f_last_room[: d.size]), out=d)
+            if damping != 1:
+                np.add(x[s], np.multiply(f, damping, out=f_last_room[: d.size]), out=h[s])
+            yield inner.products([*[c[s] for c in columns], d, f], d, s) + inner.products([f], f, s)
 
-    return df, inner.total(parts())
+    return df, h, inner.total(parts())

@@ -118,6 +118,9 @@ class FunctionMap:
         """The full state to start from, by dotted name."""
         return dict(self._start)
 
+    def prepare(self) -> None:
+        """Nothing to do: a compiled function compiles at its first call."""
+
     def evaluate(self, state: State) -> State:
         """The full state one period later.
 

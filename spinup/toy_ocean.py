@@ -211,7 +211,7 @@ class ToyOcean:
         exchange = self.dt * now.mixing
         below, above = jnp.pad(exchange, ((0, 1), (0, 0))), jnp.pad(exchange, ((1, 0), (0, 0)))
         content = self.volume * c + self.dt * gain
-        diagonal = self.volume + above + below
+        diagonal = jnp.asarray(self.volume) + above + below
         return tridiagonal_solve(-above.T, diagonal.T, -below.T, content.T[..., None])[..., 0].T
 
     def matrix(self, step: int | None = None) -> Any:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -85,13 +86,9 @@ class RunStore:
         """A new run at `path`. Raises UsageError where something is there or it can't be written."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(occupied(path))
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            (path / "log").mkdir()
-        except OSError as error:
-            raise UsageError(f"cannot write the run to {path}: {error.strerror}; choose another --out") from error
-        with locked(path / "log" / "lock", path), _disk(path):
-            _lay_out(path, header, model, start)
+        with _new_folder(path) as folder, locked(folder / "log" / "lock", path), _disk(path):
+            _lay_out(folder, header, model, start)
+            folder.rename(path)  # the run is there whole or not at all
             store = cls(path, header)
             store.flush(force=True)
             yield store
@@ -180,6 +177,13 @@ class RunStore:
         bad = self._bad_evaluations()
         for number, damage in bad.items():
             sentences += [f"{d} (evaluation {number})" for d in damage]
+        for name in "ab":
+            try:
+                read_record(self._checkpoint_path(name))
+            except FileNotFoundError:
+                continue  # killed between removing one and writing the next; the other serves
+            except ValueError as error:
+                sentences.append(f"log/{self._checkpoint_path(name).name} {error}")
         for name, record in self._checkpoints().items():
             sentences += [f"{d} (checkpoint {name})" for d in damaged(self.path, record["files"])]
         start = damaged(self.path, self._start_record()["files"])
@@ -253,7 +257,12 @@ class RunStore:
         return list(self._group.attrs["variables"])
 
     def _array(self, name: str) -> Any:
-        return zarr.open_array(self.path / name, mode="r+")
+        try:
+            return zarr.open_array(self.path / name, mode="r+")
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            raise StoreError(
+                f"{self.path / name / 'zarr.json'} cannot be read ({error}): restore it from a copy of the run"
+            ) from error
 
     def _record_path(self, number: int) -> Path:
         return self.path / "log" / f"{number:06d}.json"
@@ -521,6 +530,22 @@ def occupied(path: Path) -> str:
     if (path / "zarr.json").is_file():
         return f"{path} is already a run: `spinup resume {path}` goes on with it, or choose another --out"
     return f"{path} exists and is not empty: choose another --out"
+
+
+@contextlib.contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to lay the run out in; gone again unless it was renamed to `path`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        folder.chmod(0o755)
+        (folder / "log").mkdir()
+    except OSError as error:
+        raise UsageError(f"cannot write the run to {path}: {error.strerror}; choose another --out") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,199 @@
+"""The page: figures and tables of the numbers, in one file."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from spinup.errors import UsageError
+from spinup.report import charts, fields, theme, words
+from spinup.report.charts import Curve, Level
+from spinup.report.numbers import numbers_of, read_runs
+from spinup.report.reading import RunData
+from spinup.report.summary import SHOWN_VERSIONS
+
+
+def write_report(paths: Sequence[str | Path], out: str | Path | None = None) -> Path:
+    """Write the report on the first run, with the others as references, and its numbers as JSON beside it.
+
+    out: the HTML file, or a folder for it. Default: RUN.html beside the run, not in it, for a run's directory
+    holds a zarr store and nothing else. An older report there is replaced.
+
+    Raises UsageError where a path is no run or `out` can't be written, StoreError where a run can't be read.
+    """
+    runs = read_runs(paths)
+    numbers = numbers_of(runs)
+    page = _destination(Path(paths[0]).resolve(), out)
+    try:
+        page.with_suffix(".json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        page.write_text(render(runs, numbers), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write the report to {page}: {error.strerror}; give another file") from error
+    return page
+
+
+def render(runs: Sequence[RunData], numbers: dict[str, Any]) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=PackageLoader("spinup.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": words.number,
+        "plain": words.plain,
+        "years": words.years,
+        "duration": words.duration,
+        "method": words.method_words,
+        "outcome": words.outcome_words,
+        "capital": words.capital,
+        "value": _setting,
+        "reached": _reached,
+    }
+    subject = runs[0]
+    return environment.get_template("template.html.j2").render(
+        n=numbers,
+        subject=numbers["runs"][0],
+        references=numbers["runs"][1:],
+        colours=[_colour(i) for i in range(len(runs))],
+        light=Markup(theme.css(dark=False)),
+        dark=Markup(theme.css(dark=True)),
+        drift=_decay(runs, [r.drift for r in runs], f"drift, {numbers['runs'][0]['drift_units']}", _levels(numbers)),
+        drift_by_variable=_drift_by_variable(runs),
+        errors=_errors(runs),
+        residuals={v: _panels(fields.residual_panels(subject, v)) for v in subject.variables},
+        states={v: _panels(fields.state_panels(subject, v)) for v in subject.variables},
+        histories=_histories(runs),
+        constants=_constants(runs),
+        marks=_marks(numbers),
+        last_good=subject.last_good,
+        shown_versions={k: v for k, v in subject.header["versions"].items() if k.lower() in SHOWN_VERSIONS},
+    )
+
+
+def _destination(run: Path, out: str | Path | None) -> Path:
+    if out is None:
+        return run.with_name(run.name + ".html")
+    page = Path(out)
+    if page.is_dir():
+        page = page / f"{run.name}.html"
+    if page.suffix == ".json":
+        raise UsageError(f"{page} is where the report's numbers would go: name the page, {page.with_suffix('.html').name}")
+    return page
+
+
+def _decay(runs: Sequence[RunData], values: Sequence[np.ndarray], title: str, levels: Sequence[Level] = ()) -> dict[str, Markup]:
+    """The chart for a laptop and for a phone."""
+    curves = _curves(runs, values)
+    if not any(np.isfinite(c.values).any() for c in curves):
+        return {}
+    return {
+        "wide": Markup(charts.decay(curves, charts.WIDE, title, levels)),
+        "narrow": Markup(charts.decay(curves, charts.NARROW, title, levels)),
+    }
+
+
+def _levels(numbers: dict[str, Any]) -> list[Level]:
+    subject = numbers["runs"][0]
+    return [Level(subject["tolerance"], f"tolerance {words.plain(subject['tolerance'])}")]
+
+
+def _drift_by_variable(runs: Sequence[RunData]) -> list[dict[str, Any]]:
+    """A chart a variable, where there is more than one."""
+    subject = runs[0]
+    if len(subject.variables) < 2:
+        return []
+    found = []
+    for v in subject.variables:
+        shown = [r for r in runs if v in r.variables]
+        values = [r.column(f"{v}_residual") / r.years for r in shown]
+        curves = _curves(shown, values, [runs.index(r) for r in shown])
+        if any((c.values > 0).any() for c in curves):
+            svg = charts.decay(curves, charts.SMALL, words.per_year(subject.units(v)))
+            found.append({"title": subject.long_name(v), "svg": Markup(svg)})
+    return found
+
+
+def _errors(runs: Sequence[RunData]) -> list[dict[str, Any]]:
+    subject, found = runs[0], []
+    for v in subject.errors or {}:
+        shown = [r for r in runs if r.errors is not None and v in r.errors]
+        values = [(r.errors or {})[v] for r in shown]
+        chart = _decay(shown, values, f"rms error of {v}, {words.difference_units(subject.units(v))}".rstrip(", "))
+        if chart:
+            found.append({"title": subject.long_name(v), **chart})
+    return found
+
+
+def _histories(runs: Sequence[RunData]) -> list[dict[str, Any]]:
+    """Charts of the diagnostics and the means that change."""
+    return [
+        {"title": title, "svg": Markup(charts.history(curves, charts.SMALL, title, unit))}
+        for title, unit, curves in _scalars(runs)
+        if not charts.constant(curves)
+    ]
+
+
+def _constants(runs: Sequence[RunData]) -> list[str]:
+    """What stays the same, in words."""
+    found = []
+    for title, unit, curves in _scalars(runs):
+        values = curves[0].values[np.isfinite(curves[0].values)]
+        if charts.constant(curves) and values.size:
+            found.append(f"{title}, {words.number(values[-1], 4)} {unit}".strip())
+    return found
+
+
+def _scalars(runs: Sequence[RunData]) -> list[tuple[str, str, list[Curve]]]:
+    """Title, units and curves of every diagnostic and mean."""
+    subject = runs[0]
+    columns = [(f"{v}_mean", f"volume mean of {subject.long_name(v)}", subject.units(v)) for v in subject.variables]
+    columns += [(name, d["long_name"], d["units"]) for name, d in subject.diagnostics.items()]
+    found = []
+    for name, title, unit in columns:
+        shown = [r for r in runs if name in r.data]
+        curves = _curves(shown, [r.column(name) for r in shown], [runs.index(r) for r in shown])
+        if any(np.isfinite(c.values).any() for c in curves):
+            found.append((words.capital(title), words.units(unit), curves))
+    return found
+
+
+def _curves(runs: Sequence[RunData], values: Sequence[np.ndarray], order: Sequence[int] | None = None) -> list[Curve]:
+    places = order or range(len(runs))
+    return [
+        Curve(r.name, _colour(i), r.model_years, v, r.direct_phase & (not r.direct), r.failed)
+        for r, v, i in zip(runs, values, places, strict=True)
+    ]
+
+
+def _colour(number: int) -> str:
+    return f"run{number % theme.SERIES}"
+
+
+def _panels(panels: Sequence[fields.Panel]) -> list[dict[str, Any]]:
+    return [{"title": p.title, "svg": Markup(p.svg), "note": p.note} for p in panels]
+
+
+def _marks(numbers: dict[str, Any]) -> dict[str, bool]:
+    """Which signs the charts need explained."""
+    runs = numbers["runs"]
+    return {"direct": any(r["start_years"] for r in runs), "failed": any(r["failures"] for r in runs)}
+
+
+def _setting(value: Any) -> str:
+    """A setting as it would be typed."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return words.plain(value) if isinstance(value, float) else str(value)
+
+
+def _reached(model_years: float | None, total: float) -> str:
+    return f"{model_years:g}" if model_years is not None else f"not in {total:g}"

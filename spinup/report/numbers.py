@@ -1,0 +1,130 @@
+"""All numbers of a report, in JSON types."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spinup.errors import UsageError
+from spinup.report import verdict
+from spinup.report.pairs import difference
+from spinup.report.reading import RunData, read_run, same_grid
+from spinup.report.summary import decades, errors, extremes, series, summary, years_to_reach
+
+FORMAT = 1
+
+
+def report_numbers(paths: Sequence[str | Path]) -> dict[str, Any]:
+    """The numbers of a report on the first run, the others being references.
+
+    Raises UsageError where a path is no run, StoreError where it can't be read.
+    """
+    return numbers_of(read_runs(paths))
+
+
+def read_runs(paths: Sequence[str | Path]) -> list[RunData]:
+    """The runs at `paths`, each with a name of its own."""
+    if not paths:
+        raise UsageError("a report needs a run: give the path of one, and those of references after it")
+    runs: list[RunData] = []
+    for path in paths:
+        run = read_run(path)
+        taken = [r.name for r in runs]
+        name, count = run.name, 2
+        while run.name in taken:
+            run = RunData(f"{name} ({count})", run.data, run.outcome, run.notes)
+            count += 1
+        runs.append(run)
+    return runs
+
+
+def numbers_of(runs: Sequence[RunData]) -> dict[str, Any]:
+    """The same of runs that have been read."""
+    subject, references = runs[0], runs[1:]
+    levels = decades(runs)
+    found: dict[str, Any] = {
+        "format": FORMAT,
+        "levels": levels,
+        "runs": [
+            summary(run)
+            | {
+                "role": "reference" if number else "subject",
+                "errors": errors(run),
+                "years_to_levels": [years_to_reach(run.model_years, run.drift, level) for level in levels],
+                "series": series(run),
+            }
+            for number, run in enumerate(runs)
+        ],
+        "versus_direct": versus_direct(subject, references),
+        "differences": [difference(subject, reference) for reference in references],
+    }
+    found["notes"] = [note for run in runs for note in run.notes] + [n for d in found["differences"] for n in d["notes"]]
+    found["notes"] += [note for reference in references for note in unlike(subject, reference)]
+    found["verdict"] = verdict.sentences(found)
+    found["caveats"] = verdict.caveats(found)
+    return found
+
+
+def versus_direct(subject: RunData, references: Sequence[RunData]) -> dict[str, Any] | None:
+    """Model years that the subject and the first direct reference of the same case needed to the subject's
+    lowest drift, both counted to the first evaluation at or below it; likewise for the error where it is
+    known. None where there is no such reference, or the subject is direct itself."""
+    reference = next((r for r in references if r.direct and comparable(subject, r)), None)
+    if reference is None or subject.direct:
+        return None
+    found: dict[str, Any] = {"reference": reference.name}
+    found["drift"] = _versus(subject, reference, subject.drift, reference.drift)
+    found["errors"] = {}
+    if subject.errors is not None and reference.errors is not None:
+        for name in subject.errors:
+            found["errors"][name] = _versus(subject, reference, subject.errors[name], reference.errors[name])
+    return found if found["drift"] is not None and reference.failed.size else None
+
+
+def comparable(subject: RunData, reference: RunData) -> bool:
+    """Whether the drifts mean the same: same case, variables and grid."""
+    return (
+        subject.header["case"] == reference.header["case"]
+        and subject.variables == reference.variables
+        and all(same_grid(subject, reference, v) for v in subject.variables)
+    )
+
+
+def unlike(subject: RunData, reference: RunData) -> list[str]:
+    """Reasons not to read too much into a comparison."""
+    notes = []
+    if subject.header["case"] != reference.header["case"]:
+        notes.append(
+            f"{reference.name} is a run of another case ({reference.header['case']}): its drift is drawn, not compared"
+        )
+    elif not comparable(subject, reference):
+        notes.append(f"{reference.name} has other variables or another grid: its drift is drawn, not compared")
+    elif changed := settings_that_differ(subject.header["map"], reference.header["map"]):
+        notes.append(f"{reference.name} was made with other settings of the model: {', '.join(changed)}")
+    if subject.header["start"] != reference.header["start"]:
+        notes.append(f"{subject.name} and {reference.name} started from different states; model years before that are not counted")
+    return notes
+
+
+def settings_that_differ(one: Any, other: Any, prefix: str = "") -> list[str]:
+    """Dotted names of what differs between two nested dictionaries."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = [*one, *(k for k in other if k not in one)]
+        return [name for k in keys for name in settings_that_differ(one.get(k), other.get(k), f"{prefix}.{k}" if prefix else k)]
+    return [] if one == other else [prefix]
+
+
+def _versus(subject: RunData, reference: RunData, values: Any, others: Any) -> dict[str, Any] | None:
+    """Years to the subject's lowest value in both runs."""
+    own = extremes(subject.model_years, values)
+    if own["lowest"] is None:
+        return None
+    theirs = extremes(reference.model_years, others)
+    needed = years_to_reach(reference.model_years, others, own["lowest"])
+    return {
+        "level": own["lowest"],
+        "subject_years": own["lowest_model_years"],
+        "reference_years": needed,
+        "reference_total_years": float(reference.model_years[-1]) if reference.model_years.size else 0.0,
+        "reference_last": theirs["last"],
+        "ratio": None if needed is None else needed / own["lowest_model_years"],
+    }

@@ -1,0 +1,190 @@
+"""A run as reports and comparisons read it."""
+
+import contextlib
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from spinup.case import import_case, known_cases
+from spinup.errors import SpinupError
+from spinup.store.lock import is_locked
+from spinup.store.view import open_run
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """What a store holds, by evaluation.
+
+    outcome: that of the run; "running" or "interrupted" where it has not ended.
+    notes: what could not be read, in sentences.
+    """
+
+    name: str
+    data: xr.Dataset
+    outcome: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def header(self) -> dict[str, Any]:
+        return self.data.attrs["header"]
+
+    @property
+    def variables(self) -> list[str]:
+        return list(self.data.attrs["variables"])
+
+    @property
+    def diagnostics(self) -> dict[str, dict[str, str]]:
+        return dict(self.data.attrs["diagnostics"])
+
+    @property
+    def years(self) -> float:
+        """Model years of one evaluation."""
+        return float(self.header["years_per_evaluation"])
+
+    @property
+    def direct(self) -> bool:
+        """Whether the whole run is direct integration."""
+        return self.header["method"] == "picard"
+
+    def column(self, name: str) -> np.ndarray:
+        """Numbers of each evaluation, (evaluations,); NaN where the model failed."""
+        return np.asarray(self.data[name].values, dtype="f8")
+
+    @cached_property
+    def model_years(self) -> np.ndarray:
+        return self.column("model_years")
+
+    @cached_property
+    def drift(self) -> np.ndarray:
+        return self.column("drift")
+
+    @cached_property
+    def failed(self) -> np.ndarray:
+        return self.column("failed") > 0
+
+    @cached_property
+    def direct_phase(self) -> np.ndarray:
+        """True for direct integration before the method began."""
+        return self.column("direct") > 0
+
+    @property
+    def last_good(self) -> int | None:
+        """The newest evaluation that gave a state."""
+        good = np.flatnonzero(~self.failed)
+        return int(good[-1]) if good.size else None
+
+    def volume(self, name: str) -> np.ndarray:
+        """Cell volume, 0 on land, on the variable's grid."""
+        return np.asarray(self.data[f"{name}_volume"].values, dtype="f8")
+
+    def dims(self, name: str) -> tuple[str, ...]:
+        return tuple(str(d) for d in self.data[f"{name}_volume"].dims)
+
+    def units(self, name: str) -> str:
+        return str(self.data[name].attrs.get("units", "1"))
+
+    def long_name(self, name: str) -> str:
+        return str(self.data[name].attrs.get("long_name", name)).removesuffix(" after the evaluation") or name
+
+    def fields(self, name: str, number: int, *, before: bool = False) -> np.ndarray | None:
+        """Variable after (before) an evaluation, NaN on land; None where the run no longer has it."""
+        try:
+            values = np.asarray(self.data[name + ("_before" if before else "")][number].values, dtype="f8")
+        except Exception as error:  # zarr's codecs raise many kinds for a damaged chunk
+            note = f"{self.name}: {name} of evaluation {number} cannot be read ({error})"
+            if note not in self.notes:
+                self.notes.append(note)
+            return None
+        return values if np.isfinite(values[self.volume(name) > 0]).any() else None
+
+    def end(self, name: str) -> np.ndarray | None:
+        """Variable at the end of the run."""
+        return None if self.last_good is None else self.fields(name, self.last_good)
+
+    def last_residual(self, name: str) -> np.ndarray | None:
+        """T(x) - x of the last evaluation per model year, NaN on land."""
+        if self.last_good is None:
+            return None
+        after, before = self.fields(name, self.last_good), self.fields(name, self.last_good, before=True)
+        return None if after is None or before is None else (after - before) / self.years
+
+    @cached_property
+    def errors(self) -> dict[str, np.ndarray] | None:
+        """Volume-weighted rms distance of each variable's T(x) to the exact answer, (evaluations,) each; NaN
+        where the fields were not kept. None where the case has no exact answer, or it can't be had."""
+        exact = self._exact()
+        if exact is None:
+            return None
+        try:
+            return {v: self._errors(v, np.asarray(exact[v], dtype="f8")) for v in self.variables if v in exact}
+        except ValueError as error:
+            self.notes.append(f"{self.name}: the case's exact answer does not fit the run's grid ({error})")
+            return None
+
+    def _errors(self, name: str, exact: np.ndarray) -> np.ndarray:
+        found = np.full(self.failed.shape, np.nan)
+        for number in np.flatnonzero(~self.failed):
+            values = self.fields(name, int(number))
+            if values is not None:
+                found[number] = weighted_rms(values - exact, self.volume(name))
+        return found
+
+    def _exact(self) -> dict[str, Any] | None:
+        """The case's exact answer. The case is imported only from a file of this machine that still is
+        what the run was started with: a store that came from elsewhere runs no code here."""
+        text = self.header["case_text"]
+        if text is None or "exact" not in text or self.last_good is None:
+            return None
+        file = _unchanged(self.header["case_file"], self.header["case"], text)
+        if file is None:
+            self.notes.append(
+                f"{self.name}: the case's file is gone or has changed, so a distance to its exact answer is not shown"
+            )
+            return None
+        try:
+            exact = import_case(file).exact
+            return None if exact is None else exact()
+        except Exception as error:  # whatever a case's own code raises: the report does without
+            self.notes.append(f"{self.name}: the case's exact answer could not be computed ({error})")
+            return None
+
+
+def read_run(path: str | Path) -> RunData:
+    """The run at `path`, also while it is being written. Raises UsageError or StoreError."""
+    path = Path(path).resolve()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data = open_run(path, verify=False)
+    notes = [str(w.message).replace(f"run {path}", path.name) for w in caught if str(path) in str(w.message)]
+    running = is_locked(path / "log" / "lock")
+    outcome = "running" if running else data.attrs.get("outcome") or "interrupted"
+    return RunData(path.name, data, outcome, notes)
+
+
+def weighted_rms(values: np.ndarray, volume: np.ndarray) -> float:
+    """Volume-weighted rms over the ocean."""
+    ocean = volume > 0
+    return float(np.sqrt(np.average(values[ocean] ** 2, weights=volume[ocean])))
+
+
+def same_grid(a: RunData, b: RunData, name: str) -> bool:
+    """Whether both runs have the variable on the same cells."""
+    if name not in a.variables or name not in b.variables:
+        return False
+    one, other = a.volume(name), b.volume(name)
+    return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-6, atol=0.0))
+
+
+def _unchanged(file: str | None, case: str, text: str) -> Path | None:
+    candidates = [Path(file)] if file else []
+    candidates += [p for p in (known_cases().get(case.replace("_", "-")),) if p is not None]
+    for candidate in candidates:
+        with contextlib.suppress(OSError, UnicodeDecodeError, SpinupError):
+            if candidate.read_text() == text:
+                return candidate
+    return None

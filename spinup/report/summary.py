@@ -1,0 +1,166 @@
+"""The numbers of one run, in JSON types: None for what was not measured."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from spinup.report import words
+from spinup.report.reading import RunData
+
+SHOWN_VERSIONS = ("spinup", "veros", "jax", "jaxlib", "numpy", "scipy", "xarray", "zarr")
+
+
+def summary(run: RunData) -> dict[str, Any]:
+    """What the run was, what it cost and where it ended.
+
+    Drift: weighted rms of T(x) - x per model year, in `drift_units`. Per variable: volume-weighted rms of
+    the same in the variable's units per year. Each with the first, last and lowest value.
+    """
+    header = run.header
+    wall = run.column("wall_seconds")
+    return {
+        "name": run.name,
+        "case": header["case"],
+        "title": header["title"],
+        "method": header["method"],
+        "settings": header["settings"],
+        "outcome": run.outcome,
+        "evaluations": int(run.failed.size),
+        "failures": int(run.failed.sum()),
+        "failed_evaluations": [int(n) for n in np.flatnonzero(run.failed)],
+        "direct_evaluations": int(run.failed.size if run.direct else run.direct_phase.sum()),
+        "start_years": _start_years(run),
+        "model_years": _number(run.model_years[-1]) if run.failed.size else 0.0,
+        "years_per_evaluation": run.years,
+        "budget_years": header["budget_years"],
+        "tolerance": header["tolerance"],
+        "drift_units": drift_units(run),
+        "drift": extremes(run.model_years, run.drift) | {"when_method_began": _when_method_began(run)},
+        "variables": {
+            v: {"long_name": run.long_name(v), "units": words.per_year(run.units(v))}
+            | extremes(run.model_years, run.column(f"{v}_residual") / run.years)
+            for v in run.variables
+        },
+        "means": {
+            v: {"long_name": f"volume mean of {run.long_name(v)}", "units": words.units(run.units(v))}
+            | _ends(run.column(f"{v}_mean"))
+            for v in run.variables
+        },
+        "diagnostics": {
+            name: {"long_name": d["long_name"], "units": words.units(d["units"])} | _ends(run.column(name))
+            for name, d in run.diagnostics.items()
+        },
+        "wall_seconds": _number(wall.sum()),
+        "wall_seconds_per_evaluation": _number(np.median(wall)) if wall.size else None,
+        "wall_seconds_first": _number(wall[0]) if wall.size else None,
+        "provenance": provenance(run),
+    }
+
+
+def series(run: RunData) -> dict[str, Any]:
+    """The same by evaluation: what the charts are drawn from."""
+    return {
+        "model_years": numbers(run.model_years),
+        "failed": [bool(f) for f in run.failed],
+        "direct": [bool(d) for d in run.direct_phase],
+        "wall_seconds": numbers(run.column("wall_seconds")),
+        "drift": numbers(run.drift),
+        "variables": {v: numbers(run.column(f"{v}_residual") / run.years) for v in run.variables},
+        "means": {v: numbers(run.column(f"{v}_mean")) for v in run.variables},
+        "diagnostics": {name: numbers(run.column(name)) for name in run.diagnostics},
+    }
+
+
+def errors(run: RunData) -> dict[str, Any] | None:
+    """Distance to the exact answer by variable, where the case has one: volume-weighted rms, after each evaluation."""
+    if run.errors is None:
+        return None
+    return {
+        name: {"units": words.difference_units(run.units(name)), "series": numbers(values)}
+        | extremes(run.model_years, values)
+        for name, values in run.errors.items()
+    }
+
+
+def provenance(run: RunData) -> dict[str, Any]:
+    """Where the run came from; of the case's file the name alone."""
+    header = run.header
+    file = header["case_file"]
+    return {
+        "created": header["created"],
+        "command": header["command"],
+        "case_file": file.replace("\\", "/").rsplit("/", 1)[-1] if file else None,
+        "git": header["git"],
+        "start": header["start"],
+        "machine": header["machine"],
+        "versions": header["versions"],
+        "store": header["store"],
+        "map": header["map"],
+    }
+
+
+def extremes(model_years: np.ndarray, values: np.ndarray) -> dict[str, float | None]:
+    """First, last and lowest of a series, and the model years at which it was lowest."""
+    good = np.flatnonzero(np.isfinite(values))
+    if not good.size:
+        return {"first": None, "last": None, "lowest": None, "lowest_model_years": None}
+    lowest = good[np.argmin(values[good])]
+    return {
+        "first": float(values[good[0]]),
+        "last": float(values[good[-1]]),
+        "lowest": float(values[lowest]),
+        "lowest_model_years": float(model_years[lowest]),
+    }
+
+
+def years_to_reach(model_years: np.ndarray, values: np.ndarray, level: float) -> float | None:
+    """Model years spent when `values` is first at or below `level`; None if it never is."""
+    below = np.flatnonzero(values <= level)
+    return float(model_years[below[0]]) if below.size else None
+
+
+def decades(runs: Iterable[RunData]) -> list[float]:
+    """The powers of ten that the drift of at least one run passes, largest first."""
+    drifts = [d[np.isfinite(d) & (d > 0)] for d in (run.drift for run in runs)]
+    drifts = [d for d in drifts if d.size]
+    if not drifts:
+        return []
+    top = max(math.ceil(math.log10(d[0])) - 1 for d in drifts)
+    bottom = min(math.ceil(math.log10(d.min())) for d in drifts)
+    return [float(f"1e{k}") for k in range(top, bottom - 1, -1)]
+
+
+def drift_units(run: RunData) -> str:
+    """Units of the drift: the variable's where there is one, and its scale is 1."""
+    if len(run.variables) == 1:
+        residual = run.column(f"{run.variables[0]}_residual") / run.years
+        known = np.isfinite(residual) & (residual > 0)
+        if np.allclose(run.drift[known], residual[known], rtol=1e-6):
+            return words.per_year(run.units(run.variables[0]))
+    return "scales per year"
+
+
+def numbers(values: np.ndarray) -> list[float | None]:
+    return [_number(v) for v in values]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _ends(values: np.ndarray) -> dict[str, float | None]:
+    good = values[np.isfinite(values)]
+    return {"first": float(good[0]), "last": float(good[-1])} if good.size else {"first": None, "last": None}
+
+
+def _start_years(run: RunData) -> float:
+    """Model years of direct integration before the method began."""
+    return 0.0 if run.direct or not run.direct_phase.any() else float(run.model_years[run.direct_phase][-1])
+
+
+def _when_method_began(run: RunData) -> float | None:
+    """Drift of the last direct evaluation before the method began."""
+    direct = run.drift[run.direct_phase & ~run.failed]
+    return _number(direct[-1]) if direct.size and not run.direct else None

@@ -1,0 +1,126 @@
+"""What the numbers of a report mean, in sentences. Nothing is said that was not measured."""
+
+from typing import Any
+
+from spinup.report import words
+
+REGRESSED = 1.2  # the last drift is said to be above the lowest from this factor on
+
+
+def sentences(numbers: dict[str, Any]) -> list[str]:
+    """The verdict on the first run: what happened, how it ended, against direct integration, against the truth."""
+    subject = numbers["runs"][0]
+    found = [headline(subject), ending(subject)]
+    if subject["drift"]["last"] is not None:
+        found += [against_direct(numbers), *against_exact(numbers)]
+    return [sentence for sentence in found if sentence]
+
+
+def headline(run: dict[str, Any]) -> str:
+    """Method, case, model years, drift from and to."""
+    method, drift, unit = words.method_words(run["method"]), run["drift"], run["drift_units"]
+    if not run["evaluations"]:
+        return f"{words.capital(method)} of {run['case']}: nothing has been evaluated yet."
+    if drift["last"] is None:
+        return f"{words.capital(method)} of {run['case']}: all {_evaluations(run)} failed, so there is no state to show."
+    if run["evaluations"] - run["failures"] == 1:
+        return f"{words.capital(method)} of {run['case']}: one evaluation, with a drift of {words.number(drift['last'])} {unit}."
+    return (
+        f"{words.capital(method)} took {run['case']} from a drift of {words.number(drift['first'])} to "
+        f"{words.number(drift['last'])} {unit} in {words.years(run['model_years'])}."
+    )
+
+
+def ending(run: dict[str, Any]) -> str:
+    """How the run ended, and what that leaves open."""
+    tolerance = f"{words.plain(run['tolerance'])} {run['drift_units']}"
+    lowest, last = run["drift"]["lowest"], run["drift"]["last"]
+    seen = ""
+    if lowest is not None and last > REGRESSED * lowest:
+        seen = f" Its lowest drift was {words.number(lowest)}, after {words.years(run['drift']['lowest_model_years'])}."
+    match run["outcome"]:
+        case "converged":
+            return f"It converged: the drift is at or below the tolerance of {tolerance}."
+        case "budget":
+            return f"It did not converge: the budget is spent and the drift is above the tolerance of {tolerance}.{seen}"
+        case "stalled":
+            return f"It stalled: the drift no longer fell and is above the tolerance of {tolerance}.{seen}"
+        case "unstable":
+            return f"It ended unstable: the model failed in {run['failures']} of {_evaluations(run)}.{seen}"
+        case "stopped":
+            return f"It was stopped by the user before it reached the tolerance of {tolerance}, and can be resumed.{seen}"
+        case "running":
+            return f"It is still running: these are the numbers so far.{seen}"
+        case "interrupted":
+            return f"It was interrupted before it ended, and can be resumed.{seen}"
+    return f"It ended as “{run['outcome']}”.{seen}"
+
+
+def against_direct(numbers: dict[str, Any]) -> str:
+    """Model years that direct integration needed to the same drift."""
+    subject, versus = numbers["runs"][0], numbers["versus_direct"]
+    if subject["method"] == "picard":
+        return ""
+    if versus is None:
+        return "There is no run of direct integration beside it, so how many model years it saved is not known."
+    found, unit = versus["drift"], subject["drift_units"]
+    if subject["start_years"] and found["subject_years"] <= subject["start_years"]:
+        return "Its drift was lowest in its direct phase: the method has not improved on direct integration yet."
+    mine = f"its lowest drift, {words.number(found['level'])} {unit}, after {words.years(found['subject_years'])}"
+    if found["reference_years"] is None:
+        return (
+            f"It reached {mine}; direct integration ({versus['reference']}) did not within its "
+            f"{words.years(found['reference_total_years'])}, and drifted by {words.number(found['reference_last'])} at their end."
+        )
+    return (
+        f"It reached {mine}; direct integration ({versus['reference']}) had the same drift after "
+        f"{words.years(found['reference_years'])}{_factor(found['ratio'])}."
+    )
+
+
+def against_exact(numbers: dict[str, Any]) -> list[str]:
+    """The true error, where the case has an exact answer."""
+    subject, versus = numbers["runs"][0], numbers["versus_direct"]
+    found = []
+    for name, error in (subject["errors"] or {}).items():
+        if error["last"] is None:
+            continue
+        sentence = (
+            f"Against the exact answer, the rms error of {name} went from {words.number(error['first'])} to "
+            f"{words.number(error['last'])} {error['units']}".rstrip()
+        )
+        direct = versus["errors"].get(name) if versus else None
+        if direct and direct["reference_years"] is not None:
+            sentence += (
+                f"; direct integration needed {words.years(direct['reference_years'])} to its lowest error, "
+                f"{words.number(direct['level'])}, which this run had after {words.years(direct['subject_years'])}"
+            )
+        elif direct:
+            sentence += f"; that of direct integration was {words.number(direct['reference_last'])} after {words.years(direct['reference_total_years'])}"
+        found.append(sentence + ".")
+    return found
+
+
+def caveats(numbers: dict[str, Any]) -> list[str]:
+    """How not to read the numbers."""
+    subject = numbers["runs"][0]
+    if subject["drift"]["last"] is None:
+        return []
+    found = ["Drift is not distance to equilibrium: a state that drifts slowly may still be far from it."]
+    if subject["errors"]:
+        found.append("The distance is known here because the case has an exact answer.")
+    else:
+        found.append("That distance is not estimated here.")
+    if subject["method"] != "picard":
+        found.append("Equal drift does not mean equal distance, least of all between two methods.")
+    return found
+
+
+def _factor(ratio: float) -> str:
+    if ratio >= 1.05:
+        return f", {words.number(ratio, 2)} times as many"
+    return ", about as many" if ratio > 0.95 else ", which is fewer"
+
+
+def _evaluations(run: dict[str, Any]) -> str:
+    return f"{run['evaluations']} evaluation{'' if run['evaluations'] == 1 else 's'}"

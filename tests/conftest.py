@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import pytest
+
+import spinup
+
+LINEAR = Path(__file__).parent / "cases" / "linear.py"
+
+
+@pytest.fixture(scope="session")
+def linear_run(tmp_path_factory) -> Path:
+    """A finished run of the linear case, not to be written into."""
+    run = tmp_path_factory.mktemp("linear") / "run"
+    spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
+    return run

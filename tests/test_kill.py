@@ -1,0 +1,90 @@
+"""kill -9 at random instants: nothing is lost, nothing is done twice, the end is the same to the bit."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import spinup
+from spinup.store.run_store import read_journal
+
+CASE = Path(__file__).parent / "cases" / "linear.py"
+KILLS = 100
+
+
+def _run_or_resume(run: Path, calls: Path | None, seconds: float) -> None:
+    """In a process of its own."""
+    if calls is not None:
+        os.environ["SPINUP_TEST_CALLS"] = str(calls)
+    os.environ["SPINUP_TEST_SECONDS"] = str(seconds)
+    if (run / "log" / "start.json").exists():
+        spinup.resume(run)
+    else:
+        spinup.run(CASE, out=run, store={"checkpoint_every": 4})
+
+
+def _start(context, run: Path, calls: Path | None = None, seconds: float = 0.0):
+    process = context.Process(target=_run_or_resume, args=(run, calls, seconds))
+    process.start()
+    return process
+
+
+def same_numbers(one: Path, other: Path) -> None:
+    """Every number of two runs is the same to the bit, wall times apart."""
+    a, b = spinup.open(one), spinup.open(other)
+    assert set(a.variables) == set(b.variables)
+    for name in a.variables:
+        if name != "wall_seconds":
+            np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=str(name))
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes that start in milliseconds: a server imports spinup once and forks."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["spinup", "spinup.function_map"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def undisturbed(processes, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    process = _start(processes, run)
+    process.join(120)
+    assert process.exitcode == 0
+    return run
+
+
+def test_kill_at_random_instants(processes, undisturbed, tmp_path):
+    rng = np.random.default_rng(2026)
+    kills = runs = 0
+    while kills < KILLS:
+        run, calls = tmp_path / f"run-{runs}", tmp_path / f"calls-{runs}"
+        runs += 1
+        killed_here = 0
+        while True:
+            process = _start(processes, run, calls, seconds=0.005)
+            time.sleep(rng.uniform(0.05, 0.9))
+            process.kill()
+            process.join()
+            if process.exitcode == 0:
+                break
+            assert process.exitcode == -signal.SIGKILL
+            killed_here += 1
+            if kills + killed_here >= KILLS:
+                process = _start(processes, run, calls)
+                process.join(120)
+                assert process.exitcode == 0
+                break
+        kills += killed_here
+        same_numbers(undisturbed, run)
+        evaluations = len(read_journal(run)[0])
+        times_called = Counter(calls.read_text().split())
+        assert len(times_called) == evaluations
+        assert sum(times_called.values()) - evaluations <= killed_here  # only the evaluation in flight
+    print(f"{kills} kills over {runs} runs")

@@ -1,0 +1,255 @@
+"""A run on disk: readable, checksummed, repairable, locked, and it survives a full disk."""
+
+import errno
+import json
+import shutil
+import subprocess
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+import spinup
+from spinup.errors import RunLocked, StoreError, StoreFull, UsageError
+from spinup.run import Progress
+from spinup.store import RunStore, journal
+from spinup.store.lock import locked
+from spinup.store.run_store import read_journal
+from spinup.store.view import open_state, run_status
+
+from conftest import LINEAR  # isort: skip
+
+
+class Notes(Progress):
+    def __init__(self):
+        self.texts = []
+
+    def note(self, text):
+        self.texts.append(text)
+
+
+def same_numbers(one: Path, other: Path) -> None:
+    a, b = spinup.open(one), spinup.open(other)
+    for name in a.variables:
+        if name != "wall_seconds":
+            np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=str(name))
+
+
+def partial_run(tmp_path: Path, **options) -> Path:
+    run = tmp_path / "run"
+    spinup.run(LINEAR, out=run, budget=15, store={"checkpoint_every": 4}, **options)
+    return run
+
+
+# --- reading ---
+
+
+def test_xarray_opens_a_finished_run_without_a_warning(linear_run):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ds = xr.open_zarr(linear_run)
+        ours = spinup.open(linear_run)
+    assert ds.attrs["Conventions"].startswith("CF-")
+    assert ds.attrs["outcome"] == "converged"
+    assert ds.sizes["evaluation"] == ours.sizes["evaluation"] > 10
+    np.testing.assert_array_equal(ds.drift.values, ours.drift.values)
+    for name in ("drift", "model_years", "c", "c_residual", "c_mean"):
+        assert ds[name].attrs["units"]
+        assert ds[name].attrs["long_name"]
+
+
+def test_the_log_holds_what_was_evaluated(linear_run):
+    ds = spinup.open(linear_run)
+    residual = ds.c.values - ds.c_before.values
+    np.testing.assert_allclose(np.sqrt((residual**2).mean(axis=1)), ds.c_residual.values, rtol=1e-12)
+    np.testing.assert_allclose(ds.model_years.values, np.arange(1, ds.sizes["evaluation"] + 1))
+    assert ds.direct.values.tolist()[:4] == [1, 1, 1, 0]
+
+
+def test_provenance_is_complete(linear_run):
+    header = spinup.open(linear_run).attrs["header"]
+    assert header["case_text"] == LINEAR.read_text()
+    assert header["versions"]["numpy"] == np.__version__
+    assert header["settings"]["depth"] == 10
+    assert header["machine"]["cores"] >= 1
+
+
+def test_the_full_state_is_kept_and_the_start(linear_run):
+    assert set(open_state(linear_run).variables) >= {"c", "memory"}
+    np.testing.assert_array_equal(open_state(linear_run, -1)["c"].values, 0.0)
+    with pytest.raises(KeyError, match="keeps the full states"):
+        open_state(linear_run, 1)
+
+
+def test_retention(tmp_path):
+    run = tmp_path / "run"
+    spinup.run(LINEAR, out=run, method="picard", budget=30, store={"checkpoint_every": 2, "fields_every": 5, "states_every": 10})
+    ds = spinup.open(run)
+    kept = np.flatnonzero(np.isfinite(ds.c.values).all(axis=1))
+    assert set(range(0, 30, 5)) <= set(kept)
+    assert len(kept) < 15
+    assert open_state(run, 10)["c"].shape == (60,)
+    resumed = tmp_path / "resumed"
+    shutil.copytree(run, resumed)
+    spinup.resume(resumed, budget=40)
+    whole = tmp_path / "whole"
+    spinup.run(LINEAR, out=whole, method="picard", budget=40)
+    np.testing.assert_array_equal(spinup.open(resumed).drift.values, spinup.open(whole).drift.values)
+
+
+# --- damage ---
+
+
+def chunk_of(run: Path, number: int, name: str = "c") -> Path:
+    record = read_journal(run)[0][number]
+    return run / next(path for path in record["files"] if path.startswith(f"{name}/"))
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-3])
+
+
+def alter(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [truncate, alter, Path.unlink])
+@pytest.mark.parametrize("victim", ["c", "c_before", "states/memory"])
+def test_a_damaged_chunk_is_found_named_and_the_run_goes_on(linear_run, tmp_path, damage, victim):
+    run = partial_run(tmp_path)
+    file = chunk_of(run, 14, victim)
+    damage(file)
+    notes = Notes()
+    spinup.resume(run, budget=60, progress=notes)
+    assert any(file.relative_to(run).as_posix() in text for text in notes.texts), notes.texts
+    same_numbers(linear_run, run)
+
+
+@pytest.mark.parametrize("name", ["000014.json", "000011.json", "checkpoint-a.json", "checkpoint-b.json"])
+@pytest.mark.parametrize("damage", [truncate, alter, Path.unlink])
+def test_a_damaged_journal_is_found_and_the_run_goes_on(linear_run, tmp_path, name, damage):
+    run = partial_run(tmp_path)
+    damage(run / "log" / name)
+    notes = Notes()
+    spinup.resume(run, budget=60, progress=notes)
+    if not (damage is Path.unlink and (name.startswith("checkpoint") or name == "000014.json")):
+        assert any(name in text for text in notes.texts), notes.texts
+    same_numbers(linear_run, run)
+
+
+def test_a_damaged_checkpoint_is_found_and_the_older_one_serves(linear_run, tmp_path):
+    run = partial_run(tmp_path)
+    newest = max("ab", key=lambda n: journal.read_record(run / "log" / f"checkpoint-{n}.json")["evaluations"])
+    alter(next(p for p in (run / "checkpoints" / newest).rglob("c/*") if p.is_file()))
+    notes = Notes()
+    spinup.resume(run, budget=60, progress=notes)
+    assert any(f"checkpoints/{newest}/" in text for text in notes.texts), notes.texts
+    same_numbers(linear_run, run)
+
+
+def test_an_old_damaged_chunk_is_named_on_open_and_nothing_is_lost(linear_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(linear_run, run)
+    alter(chunk_of(run, 1))
+    with pytest.warns(UserWarning, match=r"c/c/1/0 was altered \(evaluation 1\)"):
+        spinup.open(run)
+    notes = Notes()
+    result = spinup.resume(run, progress=notes)
+    assert result.evaluations == spinup.open(linear_run).sizes["evaluation"]
+    assert any("was altered" in text for text in notes.texts)
+
+
+def test_xarray_itself_refuses_an_altered_chunk(linear_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(linear_run, run)
+    alter(chunk_of(run, 5))
+    with pytest.raises(Exception, match=r"(?i)checksum|crc"):
+        xr.open_zarr(run).c.isel(evaluation=5).load()
+
+
+def test_a_damaged_start_cannot_be_resumed(tmp_path):
+    run = partial_run(tmp_path)
+    alter(next(p for p in (run / "start" / "c").rglob("c/*") if p.is_file()))
+    with pytest.raises(StoreError, match="start state"):
+        spinup.resume(run)
+
+
+# --- one at a time ---
+
+
+def test_a_second_process_is_refused(tmp_path):
+    run = partial_run(tmp_path)
+    with locked(run / "log" / "lock", run):
+        assert run_status(run)["state"] == "running"
+        with pytest.raises(RunLocked, match=r"is being written by process \d+ on .*: wait for it or stop it"):
+            spinup.resume(run, budget=60)
+    assert run_status(run)["state"] == "budget"
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    run = partial_run(tmp_path)
+    zarr.open_group(run, mode="r+").attrs["spinup_format"] = 99
+    with pytest.raises(UsageError, match="newer spinup.*upgrade"):
+        spinup.resume(run)
+
+
+# --- full disk ---
+
+
+def test_a_full_disk_stops_the_run_and_it_resumes(linear_run, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    real, calls = RunStore._write_state, []
+
+    def full(self, slot, state):
+        calls.append(slot)
+        if len(calls) == 9:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, slot, state)
+
+    monkeypatch.setattr(RunStore, "_write_state", full)
+    with pytest.raises(StoreFull, match="no space left.*spinup resume"):
+        spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
+    assert spinup.open(run).sizes["evaluation"] == 8
+    spinup.resume(run)
+    same_numbers(linear_run, run)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 700 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_really_full_disk(linear_run, tmp_path, small_disk):
+    run = small_disk / "run"
+    with pytest.raises(StoreFull):
+        spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
+    assert 1 <= spinup.open(run).sizes["evaluation"] < spinup.open(linear_run).sizes["evaluation"]
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    spinup.resume(run)
+    same_numbers(linear_run, run)
+
+
+# --- records ---
+
+
+def test_a_record_is_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "000000.json"
+    journal.write_record(file, {"drift": 0.1, "bad": float("nan")})
+    assert journal.read_record(file)["drift"] == 0.1
+    wrapped = json.loads(file.read_text())
+    wrapped["record"]["drift"] = 0.2
+    file.write_text(json.dumps(wrapped))
+    with pytest.raises(ValueError, match="altered"):
+        journal.read_record(file)
