@@ -15,12 +15,12 @@ import numpy as np
 
 from solvers import Checkpoint, anderson
 
-REPEATS = 12
+REPEATS = 20
 
 
 def main(n: int) -> None:
     print(f"n = {n}, {n * 8 / 2**20:.0f} MiB a vector")
-    print(f"{'depth':>5} {'mixing':>6} {'vectors':>7} {'step ms':>8} {'read ms':>8} {'copy ms':>8} {'step/read':>9} {'step/copy':>9}")
+    print("depth mixing vectors  step ms  read ms  copy ms step/read step/copy")
     for depth in (5, 10, 20):
         for mixing in (1.0, 0.5):
             vectors, step, read, copy = measure(n, depth, mixing)

@@ -9,7 +9,7 @@ The map of one year is affine, T(x) = J x + b, so the answer is known, and each 
     x* = (I - J)^-1 b,    solved by GMRES, preconditioned with the sparse LU of the annual-mean transport
                           (after Li & Primeau 2008, Khatiwala 2008, Bardin et al. 2014)
 
-Run it with `spinup run cases/ideal_age.py`.
+Run it with `spinup run ideal-age`.
 """
 
 from functools import cache
@@ -105,11 +105,11 @@ def exact(ny=NY, nz=NZ, steps=STEPS):
 
 
 CASE = Case(
-    name="ideal_age",
+    name="ideal-age",
     title="Ideal age in a seasonal overturning: the answer is known",
     build=build,
     method="anderson",
-    settings={"depth": 10},
+    settings={"depth": 30, "mixing": 0.5},  # slow modes are many: a long memory; fast ones overshoot: damping
     budget="500 years",
     tolerance=TOLERANCE,
     exact=exact,
@@ -118,4 +118,4 @@ CASE = Case(
 if __name__ == "__main__":
     import spinup
 
-    spinup.run(CASE)
+    print(spinup.run(CASE, out="runs/ideal-age"))

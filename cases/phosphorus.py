@@ -12,7 +12,7 @@ Metos3D (Piwonski & Slawig 2016); the ocean is the toy ocean of two dimensions, 
     dPO4/dt  = -f + lambda DOP + (1 - sigma) (convergence of the sinking flux) + transport
     dDOP/dt  = sigma f - lambda DOP + transport
 
-Run it with `spinup run cases/phosphorus.py`.
+Run it with `spinup run phosphorus`.
 """
 
 import numpy as np
@@ -134,7 +134,7 @@ CASE = Case(
     title="Phosphorus cycle in a seasonal overturning: non-linear, total conserved",
     build=build,
     method="anderson",
-    settings={"depth": 10},
+    settings={"depth": 30},  # a long memory costs little beside the model
     budget="500 years",
     tolerance=TOLERANCE,
 )
@@ -142,4 +142,4 @@ CASE = Case(
 if __name__ == "__main__":
     import spinup
 
-    spinup.run(CASE)
+    print(spinup.run(CASE, out="runs/phosphorus"))

@@ -2,9 +2,10 @@
 
 A combination of iterates whose coefficients sum to one keeps every linear total of the model to
 rounding; the projection on bounds that follows it does not. `conserve` does both: it clips to the
-bounds and hands the surplus or deficit to the cells that have room, with the smallest change in the
-inner product's norm. A group is a tuple of variables whose contents add up to one conserved total,
-e.g. ("po4", "dop").
+bounds, then hands the surplus or deficit to the cells that have room, by the smallest change in the
+inner product's norm. Among the states of the start's total, T(conserve(x)) has the same fixed points as
+T, so it may be applied to every candidate. A group is a tuple of variables whose contents add up to one
+conserved total, e.g. ("po4", "dop").
 """
 
 from collections.abc import Sequence

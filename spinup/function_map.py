@@ -95,7 +95,7 @@ class FunctionMap:
         self._jit = jit
         if self._jax:
             _double_precision()
-        self._function = _compiled(function) if jit else function
+        self._function = _Compiled(function) if jit else function
         self._start = {n: self._own(n, value) for n, value in self._shelf.values.items()}
         self._accelerate = self._check_accelerate(accelerate)
         self._options = {"mask": mask, "volume": volume, "bounds": bounds, "scale": scale, "dims": dims}
@@ -119,7 +119,9 @@ class FunctionMap:
         return dict(self._start)
 
     def prepare(self) -> None:
-        """Nothing to do: a compiled function compiles at its first call."""
+        """Compile the function, if it is to be. Raises UsageError where JAX cannot."""
+        if isinstance(self._function, _Compiled):
+            self._function.prepare(self._nested(self._start))
 
     def evaluate(self, state: State) -> State:
         """The full state one period later.
@@ -370,7 +372,7 @@ class FunctionMap:
             return np.array(value)
         import jax.numpy as jnp
 
-        return jnp.array(value)
+        return jnp.array(value, dtype=value.dtype)  # given a type, it is a strong one: what was compiled still fits
 
     def _nested(self, state: State) -> Any:
         """The structure the function knows, of arrays that it may write into."""
@@ -450,21 +452,32 @@ def _double_precision() -> None:
     jax.config.update("jax_enable_x64", True)
 
 
-def _compiled(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    import jax
+class _Compiled:
+    """A function under `jax.jit`; `prepare` compiles it ahead of the first call."""
 
-    compiled = jax.jit(function)
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        import jax
 
-    def call(state: Any) -> Any:
+        self._name = _name_of(function)
+        self._jitted = jax.jit(function)
+        self._call: Callable[[Any], Any] = self._jitted
+
+    def prepare(self, state: Any) -> None:
+        self._call = self._told(lambda: self._jitted.lower(state).compile())
+
+    def __call__(self, state: Any) -> Any:
+        return self._told(lambda: self._call(state))
+
+    def _told(self, attempt: Callable[[], Any]) -> Any:
+        import jax
+
         try:
-            return compiled(state)
+            return attempt()
         except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
             raise UsageError(
-                f"{_name_of(function)} cannot be compiled by JAX: write it with jax.numpy, or pass jit=False "
+                f"{self._name} cannot be compiled by JAX: write it with jax.numpy, or pass jit=False "
                 f"({str(error).splitlines()[0]})"
             ) from error
-
-    return call
 
 
 def _flatten(tree: Any) -> tuple[list[tuple[str, Any]], Any]:

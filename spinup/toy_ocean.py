@@ -30,18 +30,18 @@ YEAR = 365 * DAY  # s
 
 SOUTH, NORTH = -60.0, 60.0  # degrees north
 METRES_PER_DEGREE = 111.2e3
-WIDTH = 1.0e7  # m, of the basin; together with the length, the area of the Atlantic and half the Pacific
+WIDTH = 1.0e7  # m, of the basin: 1.3e14 m2 in all, between the Atlantic and the Pacific
 DEPTH = 4000.0  # m
 SURFACE_LAYER = 20.0  # m, thickness of the top layer
 
 DEEP_CELL = 20e6  # m3 s-1, mean strength of the deep overturning
 DEEP_CELL_SEASON = 0.3  # its relative seasonal amplitude, strongest in northern winter
-WIND_CELL = 10e6  # m3 s-1, amplitude of the cross-equatorial Ekman cell, which turns over twice a year
+WIND_CELL = 10e6  # m3 s-1, amplitude of the wind-driven cell, which reverses with the seasons
 WIND_CELL_DEPTH = 500.0  # m
 
 KAPPA_H = 1.0e3  # m2 s-1, horizontal diffusivity
 KAPPA_V_UPPER = 3.0e-5  # m2 s-1, vertical diffusivity of the thermocline
-KAPPA_V_DEEP = 1.0e-4  # m2 s-1, and of the abyss (Bryan & Lewis 1979)
+KAPPA_V_DEEP = 1.0e-4  # m2 s-1, and of the abyss (a profile after Bryan & Lewis 1979)
 KAPPA_MIXED = 1.0e-2  # m2 s-1, in the mixed layer
 MIXED_LAYER = 40.0  # m, depth of the mixed layer in summer and in the tropics
 WINTER_MIXED_LAYER = 400.0  # m, added at the poleward ends in winter

@@ -277,8 +277,11 @@ class VerosMap:
         for name in settings:
             if name not in SETTINGS:
                 raise UsageError(f"Veros has no setting {name!r}{did_you_mean(name, SETTINGS)}")
-        setup = cls(override=settings)
-        setup.setup()
+        try:
+            setup = cls(override=settings)
+            setup.setup()
+        except Exception as error:  # whatever a user's setup raises is the user's to see
+            raise UsageError(f"Veros setup {cls.__name__} failed: {type(error).__name__}: {error}") from error
         setup.state.diagnostics.clear()
         if restart_file is not None:
             self._read_restart(setup.state, Path(restart_file))

@@ -18,7 +18,7 @@ class Problem:
     solution: np.ndarray | None = None
 
     @property
-    def T(self) -> Callable[[np.ndarray], np.ndarray]:
+    def T(self) -> Callable[[np.ndarray], np.ndarray]:  # noqa: N802, the papers' name
         return self.map(np)
 
 
@@ -64,8 +64,9 @@ def convection_diffusion(n: int = 63) -> Problem:
     """-∇²u + 20 u (u_x + u_y) = f on the unit square, u = 0 on its edge, n x n interior points, from u = 0.
 
     Centred differences; f from the exact u = 10 x y (1 - x) (1 - y) exp(x^4.5); made a fixed-point map by the
-    inverse of the discrete -∇² from the left: T(u) = u - (-∇²)^-1 F(u). C. T. Kelley, Solving Nonlinear Equations
-    with Iterative Methods, SIAM 2022, chapters 3 and 4. Indices [i, j] are x, y.
+    inverse of the discrete -∇² from the left: T(u) = u - (-∇²)^-1 F(u) = (-∇²)^-1 (f - 20 u (u_x + u_y)).
+    C. T. Kelley, Solving Nonlinear Equations with Iterative Methods, SIAM 2022, chapters 3 and 4.
+    Indices [i, j] are x, y.
     """
     h = 1 / (n + 1)
     t = np.arange(1, n + 1) * h
@@ -87,12 +88,12 @@ def convection_diffusion(n: int = 63) -> Problem:
         Sx, Dx, f = xp.asarray(S), xp.asarray(D), xp.asarray(source)
         inverse = xp.asarray(1 / (eigenvalue[:, None] + eigenvalue))
 
-        def T(flat: Array) -> Array:
+        def relaxed(flat: Array) -> Array:
             u = xp.reshape(flat, (n, n))
             rest = f - 20.0 * u * (Dx @ u - u @ Dx)  # D is antisymmetric: u Dᵀ = -u D
             return xp.reshape(Sx @ (inverse * (Sx @ rest @ Sx)) @ Sx, (n * n,))
 
-        return T
+        return relaxed
 
     return Problem(np.zeros(n * n), map, exact.ravel())
 
@@ -104,7 +105,7 @@ def kinsol_analytic() -> Problem:
     """
 
     def map(xp: Any) -> Callable[[Array], Array]:
-        def T(u: Array) -> Array:
+        def solved_for_each(u: Array) -> Array:
             x, y, z = u[0], u[1], u[2]
             return xp.stack(
                 [
@@ -114,6 +115,6 @@ def kinsol_analytic() -> Problem:
                 ]
             )
 
-        return T
+        return solved_for_each
 
     return Problem(np.array([0.1, 0.1, -0.1]), map, np.array([0.5, 1.0, -np.pi / 6]))

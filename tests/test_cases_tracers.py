@@ -38,10 +38,10 @@ def on_vectors(model, keep=lambda x: x):
     """T on the solver's vector, candidates made to comply by `keep`; and the start."""
     layout = model.layout
 
-    def T(x):
+    def period(x):
         return layout.pack(model.fields(model.evaluate(model.replace(model.start(), layout.unpack(keep(x))))))
 
-    return T, layout.pack(model.fields(model.start()))
+    return period, layout.pack(model.fields(model.start()))
 
 
 # --- the ocean -----------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ def ocean(function=relax, start=START, **options):
 
 def test_one_period_moves_all_variables_and_leaves_the_state_given_alone():
     model = ocean()
+    model.prepare()
     before = model.start()
     after = model.evaluate(before)
     assert after["temp"][0, 0] == 7
@@ -162,11 +163,11 @@ def test_anderson_finds_the_answer(jit):
     model = FunctionMap(relax, START, accelerate=("temp", "salt"), mask=MASK, jit=jit)
     layout = model.layout
 
-    def T(x):
+    def period(x):
         return layout.pack(model.fields(model.evaluate(model.replace(model.start(), layout.unpack(x)))))
 
     x0 = layout.pack(model.fields(model.start()))
-    result = solvers.solve(T, x0, solvers.anderson, tolerance=1e-12, max_evaluations=20)
+    result = solvers.solve(period, x0, solvers.anderson, tolerance=1e-12, max_evaluations=20)
     np.testing.assert_allclose(result.x, [4] * 4 + [34] * 4, rtol=1e-12)
 
 
@@ -183,10 +184,25 @@ def test_jax_functions_run_in_double_precision():
     assert out["a"].dtype == np.float64
 
 
+def test_prepare_compiles_once_and_for_all():
+    traced = []
+
+    def year(state):
+        traced.append(1)
+        return {"a": state["a"] * 0 + 2.0, "n": state["n"] + 1}
+
+    model = FunctionMap(year, {"a": np.ones(3), "n": 0}, jit=True)
+    model.prepare()
+    state = model.evaluate(model.evaluate(model.start()))
+    model.evaluate(model.replace(state, model.fields(state)))
+    assert len(traced) == 1
+    assert int(state["n"]) == 2
+
+
 def test_nested_states_have_dotted_names():
     import jax.numpy as jnp
 
-    Ice = namedtuple("Ice", "thickness cover")  # noqa: PYI024
+    Ice = namedtuple("Ice", "thickness cover")
     start = {"ice": Ice(jnp.ones(2), jnp.zeros(2)), "layers": [jnp.ones(3), jnp.zeros(3)]}
 
     def year(state):
@@ -206,10 +222,11 @@ def test_a_state_read_from_disk_is_handed_over_as_jax_arrays():
     assert model.evaluate({"a": np.ones(3)})["a"][0] == 0
 
 
-def test_a_numpy_function_cannot_be_compiled():
+@pytest.mark.parametrize("act", [FunctionMap.prepare, lambda model: model.evaluate(model.start())])
+def test_a_numpy_function_cannot_be_compiled(act):
     model = FunctionMap(lambda s: {"a": np.sin(np.asarray(s["a"]))}, {"a": np.ones(3)}, jit=True)
     with pytest.raises(UsageError, match=r"cannot be compiled by JAX: write it with jax.numpy, or pass jit=False"):
-        model.evaluate(model.start())
+        act(model)
 
 
 # --- the model fails -----------------------------------------------------------------------------
@@ -358,7 +375,7 @@ def test_conserve_leaves_what_complies_to_the_bit(x, volume):
 
 @given(arrays(float, 12, elements=values), arrays(float, 6, elements=st.floats(0.1, 100)))
 def test_conserve_moves_the_least(x, volume):
-    """Against any other way of making up the total: all in one tracer, or in proportion."""
+    """Less than making up the total by the same amount everywhere in one tracer."""
     layout, group = two_tracers(volume, None), (("a", "b"),)
     wanted = totals(layout, group, x)[0] + 1.0
     moved = layout.inner.norm(conserve(layout, group, x, (wanted,)) - x)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,9 +37,9 @@ class Level:
 
 
 def decay(curves: Sequence[Curve], size: tuple[int, int], title: str, levels: Sequence[Level] = ()) -> str:
-    """A quantity that should fall, on a log axis: a dot for each evaluation, a line for the lowest so far.
+    """A quantity that should fall, on a log axis: a line for the lowest so far, a dot for each evaluation above it.
 
-    Dots of the direct phase are hollow; failures are crosses at the top edge.
+    Evaluations of the direct phase are rings; failures are crosses at the top edge.
     """
     with drawing(*size, f"{title} against model years, {_names(curves)}") as canvas:
         ax = canvas.axes()
@@ -60,7 +61,7 @@ def history(curves: Sequence[Curve], size: tuple[int, int], title: str, units: s
     """A diagnostic after each evaluation."""
     values = np.concatenate([c.values[np.isfinite(c.values)] for c in curves])
     exponent = int(np.floor(np.log10(np.abs(values).max()))) if values.size and np.abs(values).max() > 0 else 0
-    exponent = exponent if not -2 <= exponent <= 4 else 0
+    exponent = 0 if -2 <= exponent <= 4 else exponent
     unit = f"{words.power(exponent)} {units}".strip() if exponent else units
     with drawing(*size, f"{title} ({units}) against model years, {_names(curves)}") as canvas:
         ax = canvas.axes()
@@ -77,7 +78,7 @@ def history(curves: Sequence[Curve], size: tuple[int, int], title: str, units: s
             _failures(ax, curve)
         _years_axis(ax, curves, label=False)
         ax.yaxis.set_major_locator(MaxNLocator(4))
-        ax.yaxis.get_major_formatter().set_useOffset(False)
+        ax.ticklabel_format(axis="y", useOffset=False)
         _titled(ax, unit)
         ax.grid(True, axis="y")
     return canvas.svg
@@ -94,14 +95,15 @@ def _decay_curve(ax: Axes, curve: Curve, zorder: float, size: tuple[int, int]) -
     years, values, colour = curve.years[good], curve.values[good], token(curve.colour)
     if not years.size:
         return
-    ax.plot(years, np.minimum.accumulate(values), color=colour, linewidth=2, zorder=zorder, drawstyle="steps-post")
-    direct = curve.direct[good]
-    dot = 3.2 if size == WIDE else 2.6
-    ax.plot(years[~direct], values[~direct], "o", color=colour, markersize=dot, markeredgewidth=0, alpha=0.45, zorder=zorder)
-    ax.plot(
-        years[direct], values[direct], "o", markersize=dot + 1.6, markerfacecolor=token("surface"),
-        markeredgecolor=colour, markeredgewidth=1.2, zorder=zorder,
-    )  # fmt: skip
+    lowest = np.minimum.accumulate(values)
+    ax.plot(years, lowest, color=colour, linewidth=2, zorder=zorder, drawstyle="steps-post")
+    direct, above = curve.direct[good], values > 1.02 * lowest
+    dot = 4.0 if size == WIDE else 3.2
+    dots: dict[str, Any] = {"color": colour, "marker": "o", "linestyle": "", "zorder": zorder}
+    ring: dict[str, Any] = {"markerfacecolor": token("surface"), "markeredgewidth": 1.2, "markersize": dot + 1.6}
+    above &= ~direct
+    ax.plot(years[above], values[above], **dots, markersize=dot, markeredgewidth=0, alpha=0.55)
+    ax.plot(years[direct], values[direct], **dots, **ring)
 
 
 def _failures(ax: Axes, curve: Curve) -> None:
@@ -135,9 +137,12 @@ def _log_limits(ax: Axes, curves: Sequence[Curve], levels: Sequence[Level]) -> N
     bottom, top = np.log10(ax.get_ylim())
     ax.yaxis.set_major_locator(LogLocator(numticks=8))
     ax.yaxis.set_minor_locator(NullLocator())
-    if top - bottom < 1.3:
+    if top - bottom < 2.2:
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_label(value)))
+    spelled = bottom > -4.3 and top < 4.3
+    ax.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:.10f}".rstrip("0").rstrip(".") if spelled else _power_label(value))
+    )
 
 
 def _years_axis(ax: Axes, curves: Sequence[Curve], *, label: bool = True) -> None:
@@ -163,11 +168,13 @@ def _titled(ax: Axes, title: str) -> None:
     ax.set_title(title, loc="left", color=token("muted"), fontsize=12, pad=8, x=0.0)
 
 
+def _spelled(value: float) -> str:
+    return f"{value:.10f}".rstrip("0").rstrip(".")
+
+
 def _power_label(value: float) -> str:
     exponent = int(np.floor(np.log10(value) + 1e-9))
     digit = round(value / 10.0**exponent)
-    if -3 <= exponent <= 3:
-        return f"{value:g}"
     return words.power(exponent) if digit == 1 else f"{digit}·{words.power(exponent)}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,26 +42,28 @@ class Slab:
 def residual_panels(run: RunData, name: str) -> list[Panel]:
     """Profile, section and map of the last residual, drift per year, as far as the dimensions have them."""
     residual = run.last_residual(name)
-    if residual is None:
-        return []
-    units = words.per_year(run.units(name))
+    return [] if residual is None else signed_panels(run, name, residual, words.per_year(run.units(name)))
+
+
+def signed_panels(run: RunData, name: str, values: np.ndarray, units: str) -> list[Panel]:
+    """Profile, section and map of a field of differences of the variable `name`."""
     axes, volume = axes_of(run, name), run.volume(name)
     kinds = [axis.kind for axis in axes]
     panels = []
-    if "Z" in kinds and residual.ndim > 1:
-        panels.append(Panel("Profile", profile(residual, volume, axes, units), "Line: mean of each level. Band: ± rms."))
-    if residual.ndim == 1:
-        return [Panel("Along " + axes[0].dim, line(residual, axes[0], units, signed=True))]
-    if residual.ndim < 2:
+    if "Z" in kinds and values.ndim > 1:
+        panels.append(Panel("Profile", profile(values, volume, axes, units), "Line: mean of each level. Band: ± rms."))
+    if values.ndim == 1:
+        return [Panel("Along " + axes[0].dim, line(values, axes[0], units, signed=True))]
+    if values.ndim < 2:
         return []
-    section = slab(residual, volume, axes, ("Z", "Y")) if {"Z", "Y"} <= set(kinds) else None
+    section = slab(values, volume, axes, ("Z", "Y")) if {"Z", "Y"} <= set(kinds) else None
     if section is not None:
         panels.append(_signed(_section_title(axes, "Section"), section, units))
     if {"Y", "X"} <= set(kinds):
-        flat = slab(residual, volume, axes, ("Y", "X"))
+        flat = slab(values, volume, axes, ("Y", "X"))
         panels.append(_signed("Map, mean over depth" if "Z" in kinds else "Map", flat, units))
     elif section is None:
-        panels.append(_signed(_mean_title(axes), slab(residual, volume, axes, None), units))
+        panels.append(_signed(_mean_title(axes), slab(values, volume, axes, None), units))
     return panels
 
 
@@ -88,7 +91,11 @@ def state_panels(run: RunData, name: str) -> list[Panel]:
 
 def slab(values: np.ndarray, volume: np.ndarray, axes: Sequence[Axis], kinds: tuple[str, str] | None) -> Slab:
     """The volume-weighted mean over all but two dimensions: those of `kinds`, else the last two."""
-    keep = [next(i for i, a in enumerate(axes) if a.kind == kind) for kind in kinds] if kinds else [values.ndim - 2, values.ndim - 1]
+    keep = (
+        [next(i for i, a in enumerate(axes) if a.kind == kind) for kind in kinds]
+        if kinds
+        else [values.ndim - 2, values.ndim - 1]
+    )
     others = tuple(i for i in range(values.ndim) if i not in keep)
     mean = _mean(values, volume, others)
     if keep[0] > keep[1]:
@@ -96,13 +103,13 @@ def slab(values: np.ndarray, volume: np.ndarray, axes: Sequence[Axis], kinds: tu
     return Slab(mean, axes[keep[0]], axes[keep[1]])
 
 
-def profile(residual: np.ndarray, volume: np.ndarray, axes: Sequence[Axis], units: str) -> str:
+def profile(values: np.ndarray, volume: np.ndarray, axes: Sequence[Axis], units: str) -> str:
     """Mean and rms of each level against depth."""
     vertical = next(i for i, a in enumerate(axes) if a.kind == "Z")
-    others = tuple(i for i in range(residual.ndim) if i != vertical)
-    mean, rms = _mean(residual, volume, others), np.sqrt(_mean(residual**2, volume, others))
+    others = tuple(i for i in range(values.ndim) if i != vertical)
+    mean, rms = _mean(values, volume, others), np.sqrt(_mean(values**2, volume, others))
     axis = axes[vertical]
-    with drawing(*PANEL, f"Profile of the last residual, {units}") as canvas:
+    with drawing(*PANEL, f"Profile, {units}") as canvas:
         ax = canvas.axes()
         scale, unit = _scaled(rms, units)
         ax.fill_betweenx(axis.values, -rms / scale, rms / scale, color=token("run0"), alpha=0.16, linewidth=0)
@@ -121,7 +128,7 @@ def line(values: np.ndarray, axis: Axis, units: str, *, signed: bool) -> str:
     with drawing(*PANEL, f"Field along {axis.dim}, {units}") as canvas:
         ax = canvas.axes()
         scale, unit = _scaled(values, units)
-        style = {"color": token("run0"), "linewidth": 2, "marker": "o", "markersize": 2.5}
+        style: dict[str, Any] = {"color": token("run0"), "linewidth": 2, "marker": "o", "markersize": 2.5}
         if axis.kind == "Z":
             ax.plot(values / scale, axis.values, **style)
             _upright(ax, axis)
@@ -169,7 +176,9 @@ def _coloured(title: str, field: Slab, bounds: np.ndarray, names: Sequence[str],
         for number, name in enumerate(names):
             cells = _rectangles(np.isfinite(values) & (classes == number), rows, columns)
             if cells is not None:
-                ax.add_collection(PathCollection([cells], facecolors=token(name), linewidths=0, antialiaseds=False), autolim=False)
+                ax.add_collection(
+                    PathCollection([cells], facecolors=token(name), linewidths=0, antialiaseds=False), autolim=False
+                )
         ax.set_xlim(columns.min(), columns.max())
         ax.set_ylim(rows.min(), rows.max())
         _orient(ax, field.rows)
@@ -288,4 +297,4 @@ def _round_up(value: float) -> float:
 
 
 def _short(value: float) -> str:
-    return f"{value:.3g}".replace("-", "−")
+    return f"{value:.6g}".replace("-", "−")

@@ -17,20 +17,23 @@ from spinup.report.reading import RunData
 from spinup.report.summary import SHOWN_VERSIONS
 
 
-def write_report(paths: Sequence[str | Path], out: str | Path | None = None) -> Path:
+def write_report(paths: Sequence[str | Path], out: str | Path | None = None, *, trust: bool = False) -> Path:
     """Write the report on the first run, with the others as references, and its numbers as JSON beside it.
 
     out: the HTML file, or a folder for it. Default: RUN.html beside the run, not in it, for a run's directory
     holds a zarr store and nothing else. An older report there is replaced.
+    trust: import the case as stored in a run whose case file has changed, where it has an exact answer. Set it
+    only for runs whose origin you know: it runs their code.
 
     Raises UsageError where a path is no run or `out` can't be written, StoreError where a run can't be read.
     """
-    runs = read_runs(paths)
+    runs = read_runs(paths, trust=trust)
     numbers = numbers_of(runs)
     page = _destination(Path(paths[0]).resolve(), out)
+    text = render(runs, numbers)
     try:
         page.with_suffix(".json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        page.write_text(render(runs, numbers), encoding="utf-8")
+        page.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write the report to {page}: {error.strerror}; give another file") from error
     return page
@@ -84,11 +87,13 @@ def _destination(run: Path, out: str | Path | None) -> Path:
     if page.is_dir():
         page = page / f"{run.name}.html"
     if page.suffix == ".json":
-        raise UsageError(f"{page} is where the report's numbers would go: name the page, {page.with_suffix('.html').name}")
+        raise UsageError(f"{page} is where the numbers would go: name the page, {page.with_suffix('.html').name}")
     return page
 
 
-def _decay(runs: Sequence[RunData], values: Sequence[np.ndarray], title: str, levels: Sequence[Level] = ()) -> dict[str, Markup]:
+def _decay(
+    runs: Sequence[RunData], values: Sequence[np.ndarray], title: str, levels: Sequence[Level] = ()
+) -> dict[str, Markup]:
     """The chart for a laptop and for a phone."""
     curves = _curves(runs, values)
     if not any(np.isfinite(c.values).any() for c in curves):
@@ -126,8 +131,10 @@ def _errors(runs: Sequence[RunData]) -> list[dict[str, Any]]:
         shown = [r for r in runs if r.errors is not None and v in r.errors]
         values = [(r.errors or {})[v] for r in shown]
         chart = _decay(shown, values, f"rms error of {v}, {words.difference_units(subject.units(v))}".rstrip(", "))
-        if chart:
-            found.append({"title": subject.long_name(v), **chart})
+        last = subject.last_error(v)
+        if chart and last is not None:
+            panels = _panels(fields.signed_panels(subject, v, last, words.difference_units(subject.units(v))))
+            found.append({"title": subject.long_name(v), "panels": panels, **chart})
     return found
 
 
@@ -154,7 +161,7 @@ def _scalars(runs: Sequence[RunData]) -> list[tuple[str, str, list[Curve]]]:
     """Title, units and curves of every diagnostic and mean."""
     subject = runs[0]
     columns = [(f"{v}_mean", f"volume mean of {subject.long_name(v)}", subject.units(v)) for v in subject.variables]
-    columns += [(name, d["long_name"], d["units"]) for name, d in subject.diagnostics.items()]
+    columns += [(name, words.prose(d["long_name"]), d["units"]) for name, d in subject.diagnostics.items()]
     found = []
     for name, title, unit in columns:
         shown = [r for r in runs if name in r.data]

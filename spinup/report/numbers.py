@@ -1,6 +1,7 @@
 """All numbers of a report, in JSON types."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,27 @@ from spinup.report.summary import decades, errors, extremes, series, summary, ye
 FORMAT = 1
 
 
-def report_numbers(paths: Sequence[str | Path]) -> dict[str, Any]:
+def report_numbers(paths: Sequence[str | Path], *, trust: bool = False) -> dict[str, Any]:
     """The numbers of a report on the first run, the others being references.
+
+    trust: import the case as stored in a run whose case file has changed, where it has an exact answer.
 
     Raises UsageError where a path is no run, StoreError where it can't be read.
     """
-    return numbers_of(read_runs(paths))
+    return numbers_of(read_runs(paths, trust=trust))
 
 
-def read_runs(paths: Sequence[str | Path]) -> list[RunData]:
+def read_runs(paths: Sequence[str | Path], *, trust: bool = False) -> list[RunData]:
     """The runs at `paths`, each with a name of its own."""
     if not paths:
         raise UsageError("a report needs a run: give the path of one, and those of references after it")
     runs: list[RunData] = []
     for path in paths:
-        run = read_run(path)
+        run = read_run(path, trust=trust)
         taken = [r.name for r in runs]
         name, count = run.name, 2
         while run.name in taken:
-            run = RunData(f"{name} ({count})", run.data, run.outcome, run.notes)
+            run = replace(run, name=f"{name} ({count})")
             count += 1
         runs.append(run)
     return runs
@@ -57,7 +60,9 @@ def numbers_of(runs: Sequence[RunData]) -> dict[str, Any]:
         "versus_direct": versus_direct(subject, references),
         "differences": [difference(subject, reference) for reference in references],
     }
-    found["notes"] = [note for run in runs for note in run.notes] + [n for d in found["differences"] for n in d["notes"]]
+    found["notes"] = [note for run in runs for note in run.notes] + [
+        n for d in found["differences"] for n in d["notes"]
+    ]
     found["notes"] += [note for reference in references for note in unlike(subject, reference)]
     found["verdict"] = verdict.sentences(found)
     found["caveats"] = verdict.caveats(found)
@@ -94,14 +99,16 @@ def unlike(subject: RunData, reference: RunData) -> list[str]:
     notes = []
     if subject.header["case"] != reference.header["case"]:
         notes.append(
-            f"{reference.name} is a run of another case ({reference.header['case']}): its drift is drawn, not compared"
+            f"{reference.name} is a run of another case ({reference.header['case']}): their drifts do not compare"
         )
     elif not comparable(subject, reference):
-        notes.append(f"{reference.name} has other variables or another grid: its drift is drawn, not compared")
+        notes.append(f"{reference.name} has other variables or another grid: their drifts do not compare")
     elif changed := settings_that_differ(subject.header["map"], reference.header["map"]):
         notes.append(f"{reference.name} was made with other settings of the model: {', '.join(changed)}")
     if subject.header["start"] != reference.header["start"]:
-        notes.append(f"{subject.name} and {reference.name} started from different states; model years before that are not counted")
+        notes.append(
+            f"{subject.name} and {reference.name} started from different states; model years before that are not counted"
+        )
     return notes
 
 
@@ -109,14 +116,18 @@ def settings_that_differ(one: Any, other: Any, prefix: str = "") -> list[str]:
     """Dotted names of what differs between two nested dictionaries."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = [*one, *(k for k in other if k not in one)]
-        return [name for k in keys for name in settings_that_differ(one.get(k), other.get(k), f"{prefix}.{k}" if prefix else k)]
+        return [
+            name
+            for k in keys
+            for name in settings_that_differ(one.get(k), other.get(k), f"{prefix}.{k}" if prefix else k)
+        ]
     return [] if one == other else [prefix]
 
 
 def _versus(subject: RunData, reference: RunData, values: Any, others: Any) -> dict[str, Any] | None:
     """Years to the subject's lowest value in both runs."""
     own = extremes(subject.model_years, values)
-    if own["lowest"] is None:
+    if own["lowest"] is None or own["lowest_model_years"] is None:
         return None
     theirs = extremes(reference.model_years, others)
     needed = years_to_reach(reference.model_years, others, own["lowest"])

@@ -8,6 +8,8 @@ from spinup.report import words
 from spinup.report.axes import Axis, axes_of
 from spinup.report.reading import RunData, same_grid, weighted_rms
 
+_SIDES = {"°N": ("°N", "°S"), "°E": ("°E", "°W")}
+
 
 def difference(a: RunData, b: RunData) -> dict[str, Any]:
     """b minus a at the end of both, in JSON types.
@@ -19,7 +21,9 @@ def difference(a: RunData, b: RunData) -> dict[str, Any]:
     names = [v for v in a.variables if v in b.variables]
     for name in names:
         if not same_grid(a, b, name):
-            found["notes"].append(f"{name} is on another grid in {b.name} than in {a.name}: no difference of the fields")
+            found["notes"].append(
+                f"{name} is on another grid in {b.name} than in {a.name}: no difference of the fields"
+            )
             continue
         one, other = a.end(name), b.end(name)
         if one is None or other is None:
@@ -31,13 +35,13 @@ def difference(a: RunData, b: RunData) -> dict[str, Any]:
     found["same_grid"] = bool(found["variables"]) and len(found["variables"]) == len(names)
     for name in a.diagnostics:
         if name in b.diagnostics:
-            one, other = _last(a.column(name)), _last(b.column(name))
+            first, second = _last(a.column(name)), _last(b.column(name))
             found["diagnostics"][name] = {
                 "units": words.units(a.diagnostics[name]["units"]),
-                "long_name": a.diagnostics[name]["long_name"],
-                "a": one,
-                "b": other,
-                "difference": None if one is None or other is None else other - one,
+                "long_name": words.prose(a.diagnostics[name]["long_name"]),
+                "a": first,
+                "b": second,
+                "difference": None if first is None or second is None else second - first,
             }
     return found
 
@@ -59,6 +63,10 @@ def field_difference(run: RunData, name: str, values: np.ndarray) -> dict[str, A
 
 
 def _place(axis: Axis, index: int) -> str:
+    if axis.units in _SIDES:
+        east_or_north, west_or_south = _SIDES[axis.units]
+        value = axis.values[index]
+        return f"{abs(value):g} {west_or_south if value < 0 else east_or_north}"
     if axis.kind is None and not axis.units:
         return f"{axis.dim} {axis.values[index]:g}"
     return f"{axis.values[index]:g} {axis.units}".strip() + (" deep" if axis.kind == "Z" and axis.downward else "")

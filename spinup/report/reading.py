@@ -5,12 +5,13 @@ import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from spinup.case import import_case, known_cases
+from spinup.case import Case, import_case, known_cases
 from spinup.errors import SpinupError
 from spinup.store.lock import is_locked
 from spinup.store.view import open_run
@@ -21,12 +22,14 @@ class RunData:
     """What a store holds, by evaluation.
 
     outcome: that of the run; "running" or "interrupted" where it has not ended.
+    trust: whether the case as stored in the run may be imported to get at its exact answer.
     notes: what could not be read, in sentences.
     """
 
     name: str
     data: xr.Dataset
     outcome: str
+    trust: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -117,14 +120,12 @@ class RunData:
     def errors(self) -> dict[str, np.ndarray] | None:
         """Volume-weighted rms distance of each variable's T(x) to the exact answer, (evaluations,) each; NaN
         where the fields were not kept. None where the case has no exact answer, or it can't be had."""
-        exact = self._exact()
-        if exact is None:
-            return None
-        try:
-            return {v: self._errors(v, np.asarray(exact[v], dtype="f8")) for v in self.variables if v in exact}
-        except ValueError as error:
-            self.notes.append(f"{self.name}: the case's exact answer does not fit the run's grid ({error})")
-            return None
+        return None if self.exact is None else {v: self._errors(v, exact) for v, exact in self.exact.items()}
+
+    def last_error(self, name: str) -> np.ndarray | None:
+        """Variable at the end of the run minus the exact answer, NaN on land."""
+        end = self.end(name)
+        return None if end is None or self.exact is None or name not in self.exact else end - self.exact[name]
 
     def _errors(self, name: str, exact: np.ndarray) -> np.ndarray:
         found = np.full(self.failed.shape, np.nan)
@@ -134,27 +135,38 @@ class RunData:
                 found[number] = weighted_rms(values - exact, self.volume(name))
         return found
 
-    def _exact(self) -> dict[str, Any] | None:
-        """The case's exact answer. The case is imported only from a file of this machine that still is
-        what the run was started with: a store that came from elsewhere runs no code here."""
+    @cached_property
+    def exact(self) -> dict[str, np.ndarray] | None:
+        """The case's exact answer by variable, on the grid; None where there is none, or it can't be had.
+
+        The case is imported only from a file of this machine that still is what the run was started with,
+        unless `trust` is set: a store that came from elsewhere runs no code here.
+        """
         text = self.header["case_text"]
         if text is None or "exact" not in text or self.last_good is None:
             return None
         file = _unchanged(self.header["case_file"], self.header["case"], text)
-        if file is None:
+        if file is None and not self.trust:
             self.notes.append(
-                f"{self.name}: the case's file is gone or has changed, so a distance to its exact answer is not shown"
+                f"{self.name}: the case's file is gone or has changed since the run; the distance to an exact answer "
+                "is shown only with trust=True, which imports the case as stored in the run"
             )
             return None
         try:
-            exact = import_case(file).exact
-            return None if exact is None else exact()
+            answer = _exact_of(import_case(file)) if file else _exact_of_text(text)
+            if answer is None:
+                return None
+            found = {v: np.asarray(answer[v], dtype="f8") for v in self.variables if v in answer}
+            for name, values in found.items():
+                if values.shape != self.volume(name).shape:
+                    raise ValueError(f"{name} has shape {values.shape}, the run {self.volume(name).shape}")
+            return {name: np.where(self.volume(name) > 0, values, np.nan) for name, values in found.items()}
         except Exception as error:  # whatever a case's own code raises: the report does without
             self.notes.append(f"{self.name}: the case's exact answer could not be computed ({error})")
             return None
 
 
-def read_run(path: str | Path) -> RunData:
+def read_run(path: str | Path, *, trust: bool = False) -> RunData:
     """The run at `path`, also while it is being written. Raises UsageError or StoreError."""
     path = Path(path).resolve()
     with warnings.catch_warnings(record=True) as caught:
@@ -163,7 +175,7 @@ def read_run(path: str | Path) -> RunData:
     notes = [str(w.message).replace(f"run {path}", path.name) for w in caught if str(path) in str(w.message)]
     running = is_locked(path / "log" / "lock")
     outcome = "running" if running else data.attrs.get("outcome") or "interrupted"
-    return RunData(path.name, data, outcome, notes)
+    return RunData(path.name, data, outcome, trust, notes)
 
 
 def weighted_rms(values: np.ndarray, volume: np.ndarray) -> float:
@@ -178,6 +190,18 @@ def same_grid(a: RunData, b: RunData, name: str) -> bool:
         return False
     one, other = a.volume(name), b.volume(name)
     return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-6, atol=0.0))
+
+
+def _exact_of(case: Case) -> dict[str, Any] | None:
+    return None if case.exact is None else case.exact()
+
+
+def _exact_of_text(text: str) -> dict[str, Any] | None:
+    """Of the case as stored in the run; its file must be there as long as it is used."""
+    with TemporaryDirectory() as folder:
+        copy = Path(folder) / "stored_case.py"
+        copy.write_text(text)
+        return _exact_of(import_case(copy))
 
 
 def _unchanged(file: str | None, case: str, text: str) -> Path | None:

@@ -49,7 +49,7 @@ def summary(run: RunData) -> dict[str, Any]:
             for v in run.variables
         },
         "diagnostics": {
-            name: {"long_name": d["long_name"], "units": words.units(d["units"])} | _ends(run.column(name))
+            name: {"long_name": words.prose(d["long_name"]), "units": words.units(d["units"])} | _ends(run.column(name))
             for name, d in run.diagnostics.items()
         },
         "wall_seconds": _number(wall.sum()),

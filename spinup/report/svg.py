@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 
 from spinup.report.theme import to_css, token
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "spinup",
     "font.size": 12,
@@ -71,7 +72,9 @@ def _inline(text: str, description: str) -> str:
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.S)
     view = re.search(r'viewBox="[^"]*"', text)
     assert view is not None
-    text = re.sub(r"<svg[^>]*>", f'<svg {view[0]} role="img" aria-label="{escape(description)}">', text, count=1, flags=re.S)
+    text = re.sub(
+        r"<svg[^>]*>", f'<svg {view[0]} role="img" aria-label="{escape(description)}">', text, count=1, flags=re.S
+    )
     text = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", text)
     text = text.replace("xlink:href", "href")
     prefix = f"f{next(_counter)}-"

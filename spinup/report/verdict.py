@@ -22,7 +22,9 @@ def headline(run: dict[str, Any]) -> str:
     if not run["evaluations"]:
         return f"{words.capital(method)} of {run['case']}: nothing has been evaluated yet."
     if drift["last"] is None:
-        return f"{words.capital(method)} of {run['case']}: all {_evaluations(run)} failed, so there is no state to show."
+        return (
+            f"{words.capital(method)} of {run['case']}: all {_evaluations(run)} failed, so there is no state to show."
+        )
     if run["evaluations"] - run["failures"] == 1:
         return f"{words.capital(method)} of {run['case']}: one evaluation, with a drift of {words.number(drift['last'])} {unit}."
     return (
@@ -42,13 +44,17 @@ def ending(run: dict[str, Any]) -> str:
         case "converged":
             return f"It converged: the drift is at or below the tolerance of {tolerance}."
         case "budget":
-            return f"It did not converge: the budget is spent and the drift is above the tolerance of {tolerance}.{seen}"
+            return (
+                f"It did not converge: the budget is spent and the drift is above the tolerance of {tolerance}.{seen}"
+            )
         case "stalled":
             return f"It stalled: the drift no longer fell and is above the tolerance of {tolerance}.{seen}"
         case "unstable":
             return f"It ended unstable: the model failed in {run['failures']} of {_evaluations(run)}.{seen}"
         case "stopped":
-            return f"It was stopped by the user before it reached the tolerance of {tolerance}, and can be resumed.{seen}"
+            return (
+                f"It was stopped by the user before it reached the tolerance of {tolerance}, and can be resumed.{seen}"
+            )
         case "running":
             return f"It is still running: these are the numbers so far.{seen}"
         case "interrupted":
@@ -70,7 +76,8 @@ def against_direct(numbers: dict[str, Any]) -> str:
     if found["reference_years"] is None:
         return (
             f"It reached {mine}; direct integration ({versus['reference']}) did not within its "
-            f"{words.years(found['reference_total_years'])}, and drifted by {words.number(found['reference_last'])} at their end."
+            f"{words.years(found['reference_total_years'])}, and drifted by {words.number(found['reference_last'])} "
+            f"at their end."
         )
     return (
         f"It reached {mine}; direct integration ({versus['reference']}) had the same drift after "
@@ -96,7 +103,10 @@ def against_exact(numbers: dict[str, Any]) -> list[str]:
                 f"{words.number(direct['level'])}, which this run had after {words.years(direct['subject_years'])}"
             )
         elif direct:
-            sentence += f"; that of direct integration was {words.number(direct['reference_last'])} after {words.years(direct['reference_total_years'])}"
+            sentence += (
+                f"; that of direct integration was {words.number(direct['reference_last'])} after "
+                f"{words.years(direct['reference_total_years'])}"
+            )
         found.append(sentence + ".")
     return found
 

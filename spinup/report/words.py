@@ -46,7 +46,9 @@ def power(exponent: int) -> str:
 
 def plain(value: float) -> str:
     """A number that was typed in, as it was: 1e-4 as 0.0001, 70.0 as 70."""
-    return f"{value:g}" if value == 0 or 1e-4 <= abs(value) < 1e6 else number(value, 2)
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return f"{value:g}".replace("-", "−")
+    return number(value, 3).replace(".00 ×", " ×").removeprefix("1 × ")
 
 
 def years(value: float) -> str:
@@ -73,7 +75,7 @@ def difference_units(text: str) -> str:
 
 def per_year(text: str) -> str:
     """Units of a drift: "K per year"; "per year" for what has no units."""
-    return f"{difference_units(text)} per year".strip()
+    return "years per year" if text == "year" else f"{difference_units(text)} per year".strip()
 
 
 def duration(seconds: float | None) -> str:
@@ -90,6 +92,11 @@ def duration(seconds: float | None) -> str:
 def listed(parts: Sequence[str]) -> str:
     """a, b and c"""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
+
+
+def prose(text: str) -> str:
+    """CF units in running text as signs."""
+    return text.replace("degC", "°C")
 
 
 def capital(text: str) -> str:

@@ -1,0 +1,93 @@
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+from problems import h_equation, known_spectrum
+
+import solvers
+from solvers import Failure, InnerProduct, Outcome, anderson, picard, solve
+
+
+def halve(x):
+    return x / 2
+
+
+def test_exact_numbers(xp):
+    result = solve(halve, xp.asarray([8.0]), picard, tolerance=1.0)
+    assert (result.outcome, result.evaluations) == (Outcome.CONVERGED, 3)
+    assert result.history == [4.0, 2.0, 1.0]
+    assert float(result.x[0]) == 2.0
+    assert result.residual == 1.0
+
+
+def test_best_state_is_one_whose_residual_was_measured():
+    asked = []
+
+    def scripted(x):
+        asked.append(x)
+        return x + [1.0, 0.1, 5.0, 7.0][len(asked) - 1]
+
+    result = solve(scripted, np.array([0.0]), picard, max_evaluations=4)
+    assert result.outcome is Outcome.BUDGET
+    assert result.x is asked[1]
+    assert result.residual == pytest.approx(0.1)
+    np.testing.assert_allclose(result.history, [1.0, 0.1, 5.0, 7.0])
+
+
+def test_norm_and_stop_of_ones_own():
+    weighted = InnerProduct(weights=np.array([4.0]))
+    assert solve(halve, np.array([8.0]), picard, tolerance=1.0, inner=weighted).history[0] == 8.0
+    result = solve(halve, np.array([8.0]), picard, stop=lambda x, g: g[0] < 3)
+    assert result.evaluations == 2
+
+
+def test_a_map_that_fails():
+    def diverges(x):
+        raise OverflowError("too hot")
+
+    result = solve(diverges, np.array([1.0]), anderson)
+    assert result.outcome is Outcome.UNSTABLE
+    assert np.isnan(result.residual)
+    assert np.isnan(result.history).tolist() == [True]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_a_failure(value):
+    heard = []
+
+    def method(x, *, stop):
+        heard.append((yield solvers.Evaluate(x)))
+        return Outcome.UNSTABLE
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        solve(lambda x: x * value, np.ones(2), method)
+    assert isinstance(heard[0], Failure)
+
+
+def test_other_errors_are_the_callers():
+    with pytest.raises(KeyError):
+        solve(lambda x: {}["x"], np.ones(2), picard)
+
+
+@pytest.mark.parametrize("method", [picard, anderson, partial(anderson, depth=2, mixing=0.7)])
+@pytest.mark.parametrize("problem", [h_equation(32, 0.9), known_spectrum(np.linspace(-0.5, 0.5, 6), 0)])
+def test_the_residual_is_below_the_tolerance(xp, method, problem):
+    result = solve(problem.map(xp), xp.asarray(problem.x0), method, tolerance=1e-9)
+    assert result.outcome is Outcome.CONVERGED
+    x = np.asarray(result.x)
+    assert np.linalg.norm(problem.T(x) - x) <= 1.001e-9
+    assert result.history[-1] == result.residual
+    assert len(result.history) == result.evaluations
+
+
+def test_it_prints_as_one_line():
+    result = solve(halve, np.ones(1000), picard, tolerance=20.0)
+    assert str(result) == "converged: the residual is below the tolerance; residual 1.581e+01 after 1 evaluation"
+    assert "x=" not in repr(result)
+
+
+def test_public_names():
+    assert all(hasattr(solvers, name) for name in solvers.__all__)
+    assert solvers.__all__ == sorted(solvers.__all__)

@@ -1,0 +1,186 @@
+"""T(x) of real Veros setups: Markov to the bit, the stock model's own answer, FACTS of the coarse ACC."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import spinup
+from spinup.errors import ModelFailure, UsageError
+from spinup.veros_map import VerosMap
+
+REPOSITORY = Path(__file__).parent.parent
+SMALL = {"nx": 8, "ny": 42, "nz": 15}  # a slice of the bundled domain: every process, little to compile and run
+
+#: Compiling the whole step at once rounds differently from compiling its kernels one by one, and the solver of the
+#: streamfunction stops at 1e-8: a few steps leave a relative difference of that order.
+ROUNDING = 1e-6
+
+
+def assert_same(one, other):
+    assert set(one) == set(other)
+    for name in one:
+        np.testing.assert_array_equal(np.asarray(one[name]), np.asarray(other[name]), err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def coarse() -> VerosMap:
+    return spinup.load_case("acc-coarse").build()
+
+
+@pytest.mark.parametrize("setup", ["acc", "acc_basic"])
+def test_two_periods_are_one_of_twice_the_length(setup):
+    """Bitwise, for every bundled setup that needs no download; 7 steps leave the time levels rotated."""
+    steps = 7
+    once, twice = VerosMap(setup, period=steps), VerosMap(setup, period=2 * steps)
+    start = once.start()
+    assert_same(once.evaluate(once.evaluate(start)), twice.evaluate(start))
+
+
+def test_it_is_the_stock_models_answer():
+    """Against `VerosSetup.step` called step by step, as `veros run` does."""
+    from veros.setups.acc_basic.acc_basic import ACCBasicSetup
+
+    steps = 6
+    ours = VerosMap("acc_basic", period=steps, settings=SMALL)
+    stock = ACCBasicSetup(override=SMALL)
+    stock.setup()
+    stock.state.diagnostics.clear()
+    for _ in range(steps):
+        stock.step(stock.state)
+    end = ours.evaluate(ours.start())
+    vs = stock.state.variables
+    assert float(end["time"]) == float(vs.time)
+    for name in ("temp", "salt", "u", "v", "psi", "tke"):
+        theirs = np.asarray(getattr(vs, name))[..., int(vs.tau)]
+        np.testing.assert_allclose(
+            np.asarray(end[name])[..., 1], theirs, rtol=0, atol=ROUNDING * np.abs(theirs).max(), err_msg=name
+        )
+
+
+def test_the_state_holds_everything_the_model_remembers(coarse):
+    state = coarse.start()
+    assert {"temp", "salt", "dtemp", "dsalt", "u", "v", "du", "dv", "psi", "dpsi", "tke", "dtke", "K_diss_v", "time"} <= set(state)
+
+
+def test_replacing_nothing_changes_nothing(coarse):
+    state = coarse.evaluate(coarse.start())
+    assert_same(coarse.replace(state, coarse.fields(state)), state)
+
+
+def test_replacing_moves_every_time_level_and_the_halo(coarse):
+    state = coarse.evaluate(coarse.start())
+    layout = coarse.layout
+    x = layout.pack(coarse.fields(state))
+    moved = coarse.replace(state, layout.unpack(x + 0.25, fill=0.0))
+    np.testing.assert_array_equal(layout.pack(coarse.fields(moved)), x + 0.25)
+    ocean = np.asarray(coarse._template.variables.maskT) > 0.5
+    difference = np.asarray(moved["temp"]) - np.asarray(state["temp"])
+    np.testing.assert_allclose(difference[2:-2, 2:-2][ocean[2:-2, 2:-2]], 0.25, atol=1e-12)
+    np.testing.assert_array_equal(np.asarray(moved["temp"])[:2, ..., 1], np.asarray(moved["temp"])[-4:-2, ..., 1])
+    np.testing.assert_array_equal(difference[2:-2, 2:-2][~ocean[2:-2, 2:-2]], 0.0)
+
+
+def test_land_is_never_in_the_vector(coarse):
+    layout = coarse.layout
+    assert layout.size == 4500
+    assert layout.size == int((np.asarray(coarse._template.variables.maskT)[2:-2, 2:-2] > 0.5).sum())
+    np.testing.assert_allclose(layout.inner.norm(np.ones(layout.size)), 1.0)
+
+
+def test_direct_integration_reproduces_the_measured_drifts(coarse):
+    """Volume-weighted rms of T(x) - x in K per year: 7.85e-1 in year 1, 6.0e-2 in year 10."""
+    state, layout, drifts = coarse.start(), coarse.layout, []
+    for _ in range(10):
+        before, state = layout.pack(coarse.fields(state)), coarse.evaluate(state)
+        drifts.append(layout.inner.norm(layout.pack(coarse.fields(state)) - before))
+    assert drifts[0] == pytest.approx(7.85e-1, rel=2e-3)
+    assert drifts[9] == pytest.approx(6.0e-2, rel=5e-3)
+
+
+def test_diagnostics(coarse):
+    state = coarse.start()
+    for _ in range(3):
+        state = coarse.evaluate(state)
+    values = coarse.diagnose(state)
+    assert set(values) == set(coarse.diagnostics)
+    mean = coarse.layout.means(coarse.layout.pack(coarse.fields(state)))["temp"]
+    volume = coarse.layout.variables[0].volume[coarse.layout.variables[0].mask].sum()
+    assert values["heat_content"] == pytest.approx(1024.0 * 3991.86795711963 * mean * volume, rel=1e-9)
+    assert 50 < values["barotropic_transport"] < 300
+    assert 1 < values["overturning_max"] < 50
+
+
+def test_both_tracers_by_default():
+    model = VerosMap("acc_basic", period=3, settings=SMALL)
+    assert [v.name for v in model.layout.variables] == ["temp", "salt"]
+    x = model.layout.pack(model.fields(model.start()))
+    np.testing.assert_array_equal(x[model.layout.slices["salt"]], 35.0)
+
+
+def test_a_blow_up_is_a_model_failure():
+    model = VerosMap("acc_basic", period="1 year", settings={**SMALL, "dt_mom": 86400.0}, days_per_year=60)
+    with pytest.raises(ModelFailure, match="blew up"):
+        model.evaluate(model.start())
+
+
+RESTART_SCRIPT = """
+import sys
+from veros import runtime_settings as rs
+rs.backend, rs.float_type, rs.linear_solver, rs.use_special_tdma = "jax", "float64", "scipy_jax", False
+from veros.setups.acc_basic.acc_basic import ACCBasicSetup
+setup = ACCBasicSetup(override=dict(nx=8, ny=42, nz=15, runlen=7 * 43200.0, restart_output_filename=sys.argv[1]))
+setup.setup()
+setup.state.diagnostics.clear()
+setup.run(show_progress_bar=False)
+"""
+
+
+def test_starts_from_a_restart_file_that_stock_veros_wrote(tmp_path):
+    file = tmp_path / "end.restart.h5"
+    subprocess.run([sys.executable, "-c", RESTART_SCRIPT, str(file)], check=True, cwd=tmp_path, capture_output=True)
+    after = VerosMap("acc_basic", period=7, settings=SMALL)
+    restarted = VerosMap("acc_basic", period=7, settings=SMALL, restart_file=file)
+    expected, start = after.evaluate(after.start()), restarted.start()
+    assert float(start["time"]) == 7 * 43200.0
+    for name in ("temp", "u", "psi", "dtemp", "tke"):
+        largest = np.abs(np.asarray(expected[name])).max()
+        np.testing.assert_allclose(
+            np.asarray(start[name]), np.asarray(expected[name]), rtol=0, atol=ROUNDING * largest, err_msg=name
+        )
+    with pytest.raises(UsageError, match=r"restart file .* another grid"):
+        VerosMap("acc_basic", period=3, settings={**SMALL, "nx": 10}, restart_file=file)
+    with pytest.raises(UsageError, match="does not exist"):
+        VerosMap("acc_basic", period=3, settings=SMALL, restart_file=tmp_path / "none.h5")
+
+
+def test_a_setup_from_a_file(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("from veros.setups.acc_basic.acc_basic import ACCBasicSetup\n\nclass Mine(ACCBasicSetup):\n    pass\n")
+    assert VerosMap(file, period=3, settings=SMALL).name == "Mine"
+    file.write_text("from veros import nothing\n")
+    with pytest.raises(UsageError, match=r"mine.py does not import: ImportError"):
+        VerosMap(file)
+    file.write_text("x = 1\n")
+    with pytest.raises(UsageError, match="exactly one subclass"):
+        VerosMap(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"setup": "acc_basik"}, "did you mean 'acc_basic'"),
+        ({"setup": "acc_basic", "settings": {"dt_tracr": 1.0}}, "did you mean 'dt_tracer'"),
+        ({"setup": "acc_basic", "period": "100000 seconds"}, "2.31481 steps of 43200 s.*take 2 or 3 steps"),
+        ({"setup": "acc_basic", "period": "a while"}, "not a model time"),
+        ({"setup": "acc_basic", "period": 0}, "at least 1"),
+        ({"setup": "acc_basic", "accelerate": ("tmp",)}, "cannot accelerate 'tmp'.*'temp'"),
+        ({"setup": "acc_basic", "settings": {"nx": "many"}}, "ACCBasicSetup failed: ValueError"),
+        ({"setup": int}, "must subclass veros.VerosSetup"),
+    ],
+)
+def test_wrong_requests_say_what_to_change(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        VerosMap(**arguments)
