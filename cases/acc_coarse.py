@@ -46,7 +46,7 @@ CASE = spinup.Case(
     start_periods=10,  # years: the first decade's shock is left to the model
     method="anderson",
     settings={"depth": 20, "every": 5},
-    budget="70 years",
+    budget="110 years",
     tolerance=1e-4,  # K per year
 )
 

@@ -122,7 +122,7 @@ class _Position:
         self.last, self.best = pair("last"), pair("best")
         self.at_best = bool(saved.get("at_best", False))  # the last pair is the best
         self.best_way = int(saved.get("best_way", -1))  # `way` of the last candidate made from the best pair
-        self.least = float(saved.get("least", inf))  # residual norm
+        self.least = inf if keep_best and self.best is None else float(saved.get("least", inf))  # residual norm
         self.since_least = int(saved.get("since_least", 0))  # evaluations
         self.failures = int(saved.get("failures", 0))  # in a row
         self.steps = int(saved.get("steps", 0))

@@ -7,7 +7,8 @@ from spinup.errors import UsageError
 
 SECONDS_PER_DAY = 86400.0
 _UNITS = {"second": 1.0, "hour": 3600.0, "day": SECONDS_PER_DAY}
-_FORM = re.compile(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*([a-z]+?)s?\s*", re.IGNORECASE)
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
+_FORM = re.compile(rf"\s*({_NUMBER})\s*([a-z]+?)s?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def parse_years(text: str | float) -> float:
     """A budget in model years: a number, or "60 years", "90 days" (of a 365-day year)."""
     if not isinstance(text, str):
         years = float(text)
-    elif re.fullmatch(r"\s*[0-9.]+(?:e[+-]?\d+)?\s*", text):
+    elif re.fullmatch(rf"\s*{_NUMBER}\s*", text, re.IGNORECASE):
         years = float(text)
     else:
         years = parse_duration(text, days_per_year=365.0) / (365.0 * SECONDS_PER_DAY)
@@ -48,6 +49,8 @@ def parse_period(period: str | int, *, dt: float, days_per_year: float) -> Perio
             raise UsageError(f"a period of {period} steps must be at least 1")
         return Period(period, period * dt / year)
     seconds = parse_duration(period, days_per_year=days_per_year)
+    if not seconds > 0:
+        raise UsageError(f"a period of {period!r} must be positive")
     steps = round(seconds / dt)
     if steps < 1 or abs(steps * dt - seconds) > 1e-6 * dt:
         below, above = max(1, int(seconds // dt)), int(seconds // dt) + 1

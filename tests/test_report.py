@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import textwrap
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -280,7 +281,8 @@ def test_land_and_several_variables(tmp_path):
     page_of(page)
     numbers = report_numbers([tmp_path / "r"])
     assert set(numbers["runs"][0]["variables"]) == {"a", "b"}
-    assert numbers["runs"][0]["drift_units"] == "scales per year"
+    assert numbers["runs"][0]["drift_units"] == "per year"
+    assert numbers["runs"][0]["drift_scaled"]
     assert "By variable" in page.read_text()
 
 
@@ -289,17 +291,19 @@ def test_names_are_escaped(tmp_path):
     page_of(write_report([tmp_path / "r"]))
 
 
-CASE_FILE = """
-import numpy as np
-from spinup import Case
-from spinup.function_map import FunctionMap
+CASE_FILE = textwrap.dedent("""
+    import numpy as np
+    from spinup import Case
+    from spinup.function_map import FunctionMap
 
-def year(state):
-    return {"x": 0.5 * state["x"] + 1.0}
+    def year(state):
+        return {"x": 0.5 * state["x"] + 1.0}
 
-CASE = Case("known", "Known", lambda: FunctionMap(year, {"x": np.zeros(3)}), method="picard",
-            exact=lambda: {"x": np.full(3, 2.0)})
-"""
+    def build():
+        return FunctionMap(year, {"x": np.zeros(3)})
+
+    CASE = Case("known", "Known", build, method="picard", exact=lambda: {"x": np.full(3, 2.0)})
+    """)
 
 
 def test_error_against_the_exact_answer(tmp_path):
@@ -342,7 +346,8 @@ def test_references_of_another_case_are_not_compared(runs, tmp_path):
     spinup.run(Case("other", "Other", case(shape=(3,)).build, method="picard"), out=tmp_path / "r", budget=3)
     numbers = report_numbers([runs / "fast", tmp_path / "r"])
     assert numbers["versus_direct"] is None
-    assert any("another case" in note for note in numbers["notes"])
+    assert any("another case" in note and "charts leave it out" in note for note in numbers["notes"])
+    assert [run["drawn"] for run in numbers["runs"]] == [True, False]
     page_of(write_report([runs / "fast", tmp_path / "r"], tmp_path))
 
 
@@ -426,7 +431,7 @@ def test_reading_leaves_the_run_as_it_is(runs):
     ],
 )
 def test_numbers_in_words(value, text):
-    assert words.number(value) == text
+    assert words.number(value).replace("\u202f", " ") == text
 
 
 def test_units_in_words():

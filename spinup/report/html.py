@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +61,21 @@ def render(runs: Sequence[RunData], numbers: dict[str, Any]) -> str:
         "reached": _reached,
     }
     subject = runs[0]
+    drawn = [run for run, n in zip(runs, numbers["runs"], strict=True) if n["drawn"]]
     return environment.get_template("template.html.j2").render(
         n=numbers,
         subject=numbers["runs"][0],
-        references=numbers["runs"][1:],
-        colours=[_colour(i) for i in range(len(runs))],
+        drawn=[n for n in numbers["runs"] if n["drawn"]],
+        colours=[_colour(i) for i in range(len(drawn))],
         light=Markup(theme.css(dark=False)),
         dark=Markup(theme.css(dark=True)),
-        drift=_decay(runs, [r.drift for r in runs], f"drift, {numbers['runs'][0]['drift_units']}", _levels(numbers)),
-        drift_by_variable=_drift_by_variable(runs),
-        errors=_errors(runs),
+        drift=_decay(drawn, [r.drift for r in drawn], f"drift, {numbers['runs'][0]['drift_units']}", _levels(numbers)),
+        drift_by_variable=_drift_by_variable(drawn),
+        errors=_errors(drawn),
         residuals={v: _panels(fields.residual_panels(subject, v)) for v in subject.variables},
-        states={v: _panels(fields.state_panels(subject, v)) for v in subject.variables},
-        histories=_histories(runs),
-        constants=_constants(runs),
+        states=_states(subject),
+        histories=_histories(drawn),
+        constants=_constants(drawn),
         marks=_marks(numbers),
         last_good=subject.last_good,
         shown_versions={k: v for k, v in subject.header["versions"].items() if k.lower() in SHOWN_VERSIONS},
@@ -121,7 +123,7 @@ def _drift_by_variable(runs: Sequence[RunData]) -> list[dict[str, Any]]:
         curves = _curves(shown, values, [runs.index(r) for r in shown])
         if any((c.values > 0).any() for c in curves):
             svg = charts.decay(curves, charts.SMALL, words.per_year(subject.units(v)))
-            found.append({"title": subject.long_name(v), "svg": Markup(svg)})
+            found.append({"title": words.capital(subject.long_name(v)), "svg": Markup(svg)})
     return found
 
 
@@ -130,12 +132,23 @@ def _errors(runs: Sequence[RunData]) -> list[dict[str, Any]]:
     for v in subject.errors or {}:
         shown = [r for r in runs if r.errors is not None and v in r.errors]
         values = [(r.errors or {})[v] for r in shown]
-        chart = _decay(shown, values, f"rms error of {v}, {words.difference_units(subject.units(v))}".rstrip(", "))
+        unit = words.difference_units(subject.units(v))
+        chart = _decay(shown, values, f"rms error of {subject.long_name(v)}, {unit}".rstrip(", "))
         last = subject.last_error(v)
         if chart and last is not None:
-            panels = _panels(fields.signed_panels(subject, v, last, words.difference_units(subject.units(v))))
-            found.append({"title": subject.long_name(v), "panels": panels, **chart})
+            panels = _panels(fields.signed_panels(subject, v, last, unit))
+            found.append({"title": words.capital(subject.long_name(v)), "panels": panels, **chart})
     return found
+
+
+def _states(subject: RunData) -> list[dict[str, Any]]:
+    """Panels of the state, by variable; side by side where each variable has but one."""
+    titles = {v: v if subject.long_name(v) == v else words.capital(subject.long_name(v)) for v in subject.variables}
+    panels = {v: found for v in subject.variables if (found := fields.state_panels(subject, v))}
+    if len(panels) > 1 and all(len(found) == 1 for found in panels.values()):
+        row = [replace(found[0], title=f"{titles[v]}, {found[0].title.lower()}") for v, found in panels.items()]
+        return [{"title": "", "panels": _panels(row)}]
+    return [{"title": titles[v], "panels": _panels(found)} for v, found in panels.items()]
 
 
 def _histories(runs: Sequence[RunData]) -> list[dict[str, Any]]:
@@ -189,7 +202,7 @@ def _panels(panels: Sequence[fields.Panel]) -> list[dict[str, Any]]:
 
 def _marks(numbers: dict[str, Any]) -> dict[str, bool]:
     """Which signs the charts need explained."""
-    runs = numbers["runs"]
+    runs = [n for n in numbers["runs"] if n["drawn"]]
     return {"direct": any(r["start_years"] for r in runs), "failed": any(r["failures"] for r in runs)}
 
 

@@ -9,7 +9,7 @@ from spinup.errors import UsageError
 from spinup.report import verdict
 from spinup.report.pairs import difference
 from spinup.report.reading import RunData, read_run, same_grid
-from spinup.report.summary import decades, errors, extremes, series, summary, years_to_reach
+from spinup.report.summary import decades, drift_units, errors, extremes, series, summary, years_to_reach
 
 FORMAT = 1
 
@@ -43,7 +43,7 @@ def read_runs(paths: Sequence[str | Path], *, trust: bool = False) -> list[RunDa
 def numbers_of(runs: Sequence[RunData]) -> dict[str, Any]:
     """The same of runs that have been read."""
     subject, references = runs[0], runs[1:]
-    levels = decades(runs)
+    levels = decades([run for run in runs if drawable(subject, run)])
     found: dict[str, Any] = {
         "format": FORMAT,
         "levels": levels,
@@ -51,6 +51,7 @@ def numbers_of(runs: Sequence[RunData]) -> dict[str, Any]:
             summary(run)
             | {
                 "role": "reference" if number else "subject",
+                "drawn": drawable(subject, run),
                 "errors": errors(run),
                 "years_to_levels": [years_to_reach(run.model_years, run.drift, level) for level in levels],
                 "series": series(run),
@@ -94,20 +95,29 @@ def comparable(subject: RunData, reference: RunData) -> bool:
     )
 
 
+def drawable(subject: RunData, run: RunData) -> bool:
+    """Whether the run's numbers can share the axes of the subject's: same variables, same units."""
+    return (
+        subject.variables == run.variables
+        and all(subject.units(v) == run.units(v) for v in subject.variables)
+        and (drift_units(subject) == drift_units(run) or not subject.failed.size or not run.failed.size)
+    )
+
+
 def unlike(subject: RunData, reference: RunData) -> list[str]:
     """Reasons not to read too much into a comparison."""
     notes = []
+    undrawn = "" if drawable(subject, reference) else "; it has other variables or units, so the charts leave it out"
     if subject.header["case"] != reference.header["case"]:
-        notes.append(
-            f"{reference.name} is a run of another case ({reference.header['case']}): their drifts do not compare"
-        )
+        other = reference.header["case"]
+        notes.append(f"{reference.name} is a run of another case ({other}): their drifts do not compare{undrawn}")
     elif not comparable(subject, reference):
-        notes.append(f"{reference.name} has other variables or another grid: their drifts do not compare")
+        notes.append(f"{reference.name} is on another grid: their drifts do not compare{undrawn}")
     elif changed := settings_that_differ(subject.header["map"], reference.header["map"]):
         notes.append(f"{reference.name} was made with other settings of the model: {', '.join(changed)}")
     if subject.header["start"] != reference.header["start"]:
         notes.append(
-            f"{subject.name} and {reference.name} started from different states; model years before that are not counted"
+            f"{subject.name} and {reference.name} started from different states; earlier model years are not counted"
         )
     return notes
 

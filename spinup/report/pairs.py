@@ -66,10 +66,10 @@ def _place(axis: Axis, index: int) -> str:
     if axis.units in _SIDES:
         east_or_north, west_or_south = _SIDES[axis.units]
         value = axis.values[index]
-        return f"{abs(value):g} {west_or_south if value < 0 else east_or_north}"
+        return f"{abs(value):.4g} {west_or_south if value < 0 else east_or_north}"
     if axis.kind is None and not axis.units:
-        return f"{axis.dim} {axis.values[index]:g}"
-    return f"{axis.values[index]:g} {axis.units}".strip() + (" deep" if axis.kind == "Z" and axis.downward else "")
+        return f"{axis.dim} {axis.values[index]:.6g}"
+    return f"{axis.values[index]:.4g} {axis.units}".strip() + (" deep" if axis.kind == "Z" and axis.downward else "")
 
 
 def _last(values: np.ndarray) -> float | None:

@@ -1,6 +1,7 @@
 """A run as reports and comparisons read it."""
 
 import contextlib
+import re
 import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -143,8 +144,8 @@ class RunData:
         unless `trust` is set: a store that came from elsewhere runs no code here.
         """
         text = self.header["case_text"]
-        if text is None or "exact" not in text or self.last_good is None:
-            return None
+        if self.last_good is None or text is None or "exact" not in text or not re.search(r"^CASE\b", text, re.M):
+            return None  # among them a script that runs a case of its own: importing it would run it again
         file = _unchanged(self.header["case_file"], self.header["case"], text)
         if file is None and not self.trust:
             self.notes.append(
@@ -162,7 +163,8 @@ class RunData:
                     raise ValueError(f"{name} has shape {values.shape}, the run {self.volume(name).shape}")
             return {name: np.where(self.volume(name) > 0, values, np.nan) for name, values in found.items()}
         except Exception as error:  # whatever a case's own code raises: the report does without
-            self.notes.append(f"{self.name}: the case's exact answer could not be computed ({error})")
+            why = f"{type(error).__name__}: {error}".replace(str(file), file.name if file else "")
+            self.notes.append(f"{self.name}: the case's exact answer could not be computed ({why})")
             return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from spinup.report import words
+from spinup.report.pairs import field_difference
 from spinup.report.reading import RunData
 
 SHOWN_VERSIONS = ("spinup", "veros", "jax", "jaxlib", "numpy", "scipy", "xarray", "zarr")
@@ -15,8 +16,10 @@ SHOWN_VERSIONS = ("spinup", "veros", "jax", "jaxlib", "numpy", "scipy", "xarray"
 def summary(run: RunData) -> dict[str, Any]:
     """What the run was, what it cost and where it ended.
 
-    Drift: weighted rms of T(x) - x per model year, in `drift_units`. Per variable: volume-weighted rms of
-    the same in the variable's units per year. Each with the first, last and lowest value.
+    Drift: weighted rms of T(x) - x per model year, in `drift_units`; drift_scaled: each variable in units of its
+    scale, not in its own. Per variable: volume-weighted rms of
+    the same in the variable's units per year, and the largest of the last evaluation with its place. Each with
+    the first, last and lowest value.
     """
     header = run.header
     wall = run.column("wall_seconds")
@@ -37,10 +40,12 @@ def summary(run: RunData) -> dict[str, Any]:
         "budget_years": header["budget_years"],
         "tolerance": header["tolerance"],
         "drift_units": drift_units(run),
+        "drift_scaled": _scaled(run),
         "drift": extremes(run.model_years, run.drift) | {"when_method_began": _when_method_began(run)},
         "variables": {
             v: {"long_name": run.long_name(v), "units": words.per_year(run.units(v))}
             | extremes(run.model_years, run.column(f"{v}_residual") / run.years)
+            | {"largest": _largest(run, v)}
             for v in run.variables
         },
         "means": {
@@ -133,13 +138,17 @@ def decades(runs: Iterable[RunData]) -> list[float]:
 
 
 def drift_units(run: RunData) -> str:
-    """Units of the drift: the variable's where there is one, and its scale is 1."""
+    """Units of the drift: the variable's where there is one, and its scale is 1; else every variable counts in
+    units of its scale."""
+    return words.per_year(run.units(run.variables[0])) if not _scaled(run) else "per year"
+
+
+def _scaled(run: RunData) -> bool:
     if len(run.variables) == 1:
         residual = run.column(f"{run.variables[0]}_residual") / run.years
         known = np.isfinite(residual) & (residual > 0)
-        if np.allclose(run.drift[known], residual[known], rtol=1e-6):
-            return words.per_year(run.units(run.variables[0]))
-    return "scales per year"
+        return not np.allclose(run.drift[known], residual[known], rtol=1e-6)
+    return True
 
 
 def numbers(values: np.ndarray) -> list[float | None]:
@@ -148,6 +157,14 @@ def numbers(values: np.ndarray) -> list[float | None]:
 
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _largest(run: RunData, name: str) -> dict[str, Any] | None:
+    residual = run.last_residual(name)
+    if residual is None:
+        return None
+    found = field_difference(run, name, residual)
+    return {"drift": found["largest"], "where": found["where"]}
 
 
 def _ends(values: np.ndarray) -> dict[str, float | None]:

@@ -78,7 +78,7 @@ def _inline(text: str, description: str) -> str:
     text = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", text)
     text = text.replace("xlink:href", "href")
     prefix = f"f{next(_counter)}-"
-    referenced = set(re.findall(r"(?:url\(|href=\")#([\w-]+)", text))
-    text = re.sub(r' id="([\w-]+)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in referenced else "", text)
-    text = re.sub(r"(url\(|href=\")#([\w-]+)", rf"\1#{prefix}\2", text)
+    referenced = set(re.findall(r"(?:url\(|href=\")#([^\")]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in referenced else "", text)
+    text = re.sub(r"(url\(|href=\")#([^\")]+)", rf"\1#{prefix}\2", text)
     return to_css(text)

@@ -19,14 +19,15 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
 def headline(run: dict[str, Any]) -> str:
     """Method, case, model years, drift from and to."""
     method, drift, unit = words.method_words(run["method"]), run["drift"], run["drift_units"]
+    subject = f"{words.capital(method)} of {run['case']}"
     if not run["evaluations"]:
-        return f"{words.capital(method)} of {run['case']}: nothing has been evaluated yet."
+        return f"{subject}: nothing has been evaluated yet."
+    if run["evaluations"] == run["failures"] == 1:
+        return f"{subject}: its one evaluation failed, so there is no state to show."
     if drift["last"] is None:
-        return (
-            f"{words.capital(method)} of {run['case']}: all {_evaluations(run)} failed, so there is no state to show."
-        )
+        return f"{subject}: all {run['evaluations']} evaluations failed, so there is no state to show."
     if run["evaluations"] - run["failures"] == 1:
-        return f"{words.capital(method)} of {run['case']}: one evaluation, with a drift of {words.number(drift['last'])} {unit}."
+        return f"{subject}: one evaluation gave a state, with a drift of {words.number(drift['last'])} {unit}."
     return (
         f"{words.capital(method)} took {run['case']} from a drift of {words.number(drift['first'])} to "
         f"{words.number(drift['last'])} {unit} in {words.years(run['model_years'])}."

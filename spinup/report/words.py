@@ -13,6 +13,7 @@ OUTCOMES = {
     "interrupted": "interrupted",
     "running": "still running",
 }
+NARROW = "\u202f"  # a space at which no line breaks
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SYMBOLS = {"degC": "°C", "degrees_north": "°N", "degrees_east": "°E", "year": "yr", "1": ""}
 _DIFFERENCES = {"degC": "K", "celsius": "K", "Celsius": "K", "degree_Celsius": "K"}
@@ -35,7 +36,7 @@ def number(value: float | None, digits: int = 3) -> str:
     exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))))
     if not -4 <= exponent < 6:
         mantissa = f"{value / 10.0**exponent:.{digits - 1}f}"
-        return f"{mantissa} × {power(exponent)}".replace("-", "−")
+        return f"{mantissa}{NARROW}×{NARROW}{power(exponent)}".replace("-", "−")
     return f"{value:.{max(0, digits - 1 - exponent)}f}".replace("-", "−")
 
 
@@ -48,7 +49,7 @@ def plain(value: float) -> str:
     """A number that was typed in, as it was: 1e-4 as 0.0001, 70.0 as 70."""
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         return f"{value:g}".replace("-", "−")
-    return number(value, 3).replace(".00 ×", " ×").removeprefix("1 × ")
+    return number(value, 3).replace(f".00{NARROW}×", f"{NARROW}×").removeprefix(f"1{NARROW}×{NARROW}")
 
 
 def years(value: float) -> str:

@@ -228,6 +228,28 @@ def test_ill_conditioned_step_is_corrected():
     np.testing.assert_allclose(measured[4], h[3] - np.diff(h, axis=0).T @ gamma, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize(("fall", "reductions"), [(1e-2, 3), (1e-10, 4)])
+def test_step_after_a_deep_fall_is_corrected(fall, reductions):
+    """<df, f> is carried along; where f falls to the rounding of that, it is formed anew: one more reduction."""
+    calls = []
+
+    def reduce(mine):
+        calls.append(mine)
+        return mine
+
+    f = np.random.default_rng(9).normal(size=(3, 50)) * [[1.0], [1.0], [fall]]
+    flow = anderson(np.zeros(50), stop=never, inner=InnerProduct(reduce=reduce))
+    x = [next(flow).x]
+    for row in f:
+        x.append(after(flow, x[-1] + row))
+    F, h = np.diff(f, axis=0).T, np.array(x[:3]) + f
+    gamma = np.linalg.lstsq(F, f[2], rcond=None)[0]
+    np.testing.assert_allclose(
+        x[3] - h[2], -np.diff(h, axis=0).T @ gamma, atol=1e-6 * fall + 1e-15
+    )  # x itself is of order 1
+    assert len(calls) == reductions
+
+
 def test_candidates_stay_within_bounds(xp):
     problem = h_equation(32)
     lower, upper = xp.ones(32), xp.full(32, 1.5)

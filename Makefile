@@ -1,0 +1,55 @@
+# `make demo` runs the main job; `make test` the tests. Both set up .venv when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := .ci/constraints.txt
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+RUNS ?= runs
+
+.PHONY: demo test lint format docs bench venv clean help
+
+help:
+	@echo "make demo   accelerate a real ocean model, kill it, resume it, write the report (minutes)"
+	@echo "make test   run the tests"
+	@echo "make lint   ruff and mypy"
+	@echo "make docs   build the documentation into site/"
+	@echo "make bench  run the benchmarks"
+	@echo "make clean  remove .venv and what was built (runs are left alone)"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; choose one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python's venv module is missing; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(STAMP): $(BIN)/python pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e .
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	@touch $@
+
+venv: $(DEV_STAMP)
+
+demo: $(STAMP)
+	BIN=$(BIN) RUNS=$(RUNS) bash benchmarks/demo.sh
+
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(DEV_STAMP)
+	$(BIN)/mkdocs build --strict -f docs/mkdocs.yml -d ../site
+
+bench: $(DEV_STAMP)
+	$(BIN)/python benchmarks/anderson_overhead.py
+	$(BIN)/python benchmarks/veros_period.py
+
+clean:
+	rm -rf $(VENV) site build dist *.egg-info

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The main job: accelerate a real ocean, kill it half-way, resume it, and show it next to direct integration.
+set -euo pipefail
+BIN=${BIN:-.venv/bin}
+RUNS=${RUNS:-runs}
+YEARS=${YEARS:-110}
+run=$RUNS/demo
+direct=$RUNS/demo-direct
+rm -rf "$run" "$direct"
+
+echo "== 1. Accelerated run of a coarse Southern Ocean ($YEARS model years); it will be killed on the way"
+"$BIN/spinup" run acc-coarse --budget "$YEARS years" --out "$run" &
+pid=$!
+until [ "$(find "$run/log" -name '0*.json' 2>/dev/null | wc -l)" -ge 40 ]; do
+  kill -0 $pid 2>/dev/null || { wait $pid; break; }
+  sleep 0.2
+done
+kill -9 $pid 2>/dev/null || true
+wait $pid 2>/dev/null || true
+echo "== 2. Killed (kill -9):"
+"$BIN/spinup" status "$run"
+
+echo "== 3. Resumed: nothing that was computed is computed again"
+"$BIN/spinup" resume "$run"
+
+echo "== 4. The same model years by direct integration, for comparison"
+"$BIN/spinup" run acc-coarse --method picard --budget "$YEARS years" --out "$direct"
+
+echo "== 5. What came of it"
+"$BIN/spinup" compare "$run" "$direct"
+"$BIN/spinup" report "$run" "$direct"
+echo "Open the report in a browser."

@@ -1,0 +1,25 @@
+"""The same ocean as `acc-coarse`, as bundled with Veros: 2 degrees, 30 x 42 x 15 cells, 732 steps a year."""
+
+import spinup
+
+
+def build():
+    from spinup.veros_map import VerosMap
+
+    # salinity is uniform and stays so: temperature alone is accelerated
+    return VerosMap("acc_basic", period="1 year", days_per_year=366, accelerate=("temp",))
+
+
+CASE = spinup.Case(
+    name="acc",
+    title="Southern Ocean sector at 2 degrees (Veros acc_basic as bundled)",
+    build=build,
+    start_periods=10,  # years: the first decade's shock is left to the model
+    method="anderson",
+    settings={"depth": 20, "every": 5},
+    budget="110 years",
+    tolerance=1e-4,  # K per year
+)
+
+if __name__ == "__main__":
+    print(spinup.run(CASE, out="runs/acc"))

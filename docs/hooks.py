@@ -1,0 +1,225 @@
+"""What the pages take from the code and from measurements, so that nothing is typed twice.
+
+A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; mkdocs calls
+`on_page_markdown`. A name that is unknown, or a measurement that is missing, ends the build.
+
+    drift-table            direct integration of the coarse ACC
+    error-figure           its error beside that of Anderson acceleration, as SVG
+    years-table            model years to a given error, both
+    settings METHOD|store  of a method, or of what a run keeps
+    options COMMAND        arguments and options of a command
+    commands               every command in a line
+    exit-codes             of the command line
+"""
+
+import inspect
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mkdocs.exceptions import PluginError
+
+DATA = Path(__file__).parent / "data"
+FILL = re.compile(r"^<!-- fill: (.+?) -->$", re.MULTILINE)
+SHOWN_YEARS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 700, 1000, 1500, 2000)
+LEVELS = (2.5, 2.0, 1.5, 1.0, 0.5, 0.2, 0.1)  # K
+RUNS = {"direct": "direct integration", "anderson": "Anderson acceleration"}
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """mkdocs' hook: the page with everything filled in."""
+    return FILL.sub(lambda found: fill(found[1]), markdown)
+
+
+def fill(text: str) -> str:
+    """What belongs where a page says `<!-- fill: text -->`."""
+    name, *arguments = text.split()
+    if name not in FILLS:
+        raise PluginError(f"fill: {name!r} is unknown; known: {', '.join(FILLS)}")
+    return FILLS[name](*arguments)
+
+
+# --- measurements --------------------------------------------------------------------------------
+
+
+def measured(run: str) -> list[dict[str, float | None]]:
+    """Year, drift (K per year) and error (K, None where unknown) of `direct` or `anderson`."""
+    file = DATA / f"acc_coarse_{run}.json"
+    try:
+        return sorted(json.loads(file.read_text()), key=lambda row: row["year"])
+    except (OSError, ValueError) as error:
+        raise PluginError(f"{file} cannot be read ({error}): it is a list of year, drift, error") from error
+
+
+def drift_table() -> str:
+    """Direct integration at round years."""
+    rows = [row for row in measured("direct") if row["year"] in SHOWN_YEARS]
+    cells = [(f"{row['year']:g}", number(row["drift"]), number(row["error"])) for row in rows]
+    return table(("model year", "drift, K per year", "error, K"), cells)
+
+
+def years_table() -> str:
+    """Model years from which on the error stays at or below each level."""
+    runs = {run: measured(run) for run in RUNS}
+    cells = []
+    for level in LEVELS:
+        direct, anderson = (years_to(runs[run], level) for run in RUNS)
+        if direct is None and anderson is None:
+            continue
+        ratio = f"{direct / anderson:.1f}" if direct and anderson else "–"
+        cells.append((f"{level:g}", *(f"{y:g}" if y else "not reached" for y in (direct, anderson)), ratio))
+    if all(row["error"] is None for row in runs["anderson"]):
+        return "The error of the accelerated run has not been measured yet.\n"
+    return table(("error, K", *RUNS.values(), "ratio"), cells)
+
+
+def years_to(rows: Sequence[dict[str, Any]], level: float) -> float | None:
+    """The first year from which on no error is above `level`; None if there is none."""
+    found = None
+    for row in rows:
+        if row["error"] is None or row["error"] > level:
+            found = None
+        elif found is None:
+            found = row["year"]
+    return found
+
+
+def error_figure() -> str:
+    """Error against model years of both runs, logarithmic in both."""
+    curves = {run: [(r["year"], r["error"]) for r in measured(run) if r["year"] and r["error"]] for run in RUNS}
+    points = [point for curve in curves.values() for point in curve]
+    width, height, left, bottom = 640, 300, 50, 260
+    years = decades([year for year, _ in points])
+    errors = decades([error for _, error in points])
+
+    def place(year: float, error: float) -> str:
+        x = left + (width - left - 10) * (math.log10(year) - years[0]) / (years[-1] - years[0])
+        y = bottom - (bottom - 15) * (math.log10(error) - errors[0]) / (errors[-1] - errors[0])
+        return f"{x:.1f},{y:.1f}"
+
+    parts = []
+    for power in years:
+        x = place(10**power, 10 ** errors[0]).split(",")[0]
+        parts.append(f'<path class="grid" d="M{x} 15V{bottom}"/>')
+        parts.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{10**power:g}</text>')
+    for power in errors:
+        y = place(10 ** years[0], 10**power).split(",")[1]
+        parts.append(f'<path class="grid" d="M{left} {y}H{width - 10}"/>')
+        parts.append(f'<text x="{left - 6}" y="{y}" text-anchor="end" dominant-baseline="middle">{10**power:g}</text>')
+    drawn = [run for run in RUNS if curves[run]]
+    for row, run in enumerate(drawn):
+        line = " ".join(place(*point) for point in curves[run])
+        parts.append(f'<polyline class="{run}" points="{line}"/>')
+        parts.append(f'<text class="{run}" x="{left + 10}" y="{bottom - 30 + 16 * row}">{RUNS[run]}</text>')
+    parts.append(f'<text x="{width - 10}" y="{bottom + 34}" text-anchor="end">model years</text>')
+    parts.append(f'<text x="{left + 4}" y="11">error, K</text>')
+    title = "Error of the coarse ACC against model years"
+    return f'<svg class="decay" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">{"".join(parts)}</svg>\n'
+
+
+def decades(values: Sequence[float]) -> list[int]:
+    """Powers of ten around the values."""
+    logs = [math.log10(value) for value in values]
+    return list(range(math.floor(min(logs)), math.ceil(max(logs)) + 1))
+
+
+def number(value: float | None) -> str:
+    """Two digits: 0.79, 3.1, 1.2 × 10⁻⁴; a dash for what is not known."""
+    if value is None:
+        return "–"
+    if value >= 1e-3:
+        return f"{float(f'{value:.2g}'):g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+
+
+# --- the code ------------------------------------------------------------------------------------
+
+
+def settings(owner: str) -> str:
+    """The settings of a method, or of the store."""
+    from spinup.methods import METHODS
+    from spinup.store.run_store import StoreSettings
+
+    models = {**METHODS, "store": StoreSettings}
+    if owner not in models:
+        raise PluginError(f"fill: there are no settings of {owner!r}; known: {', '.join(models)}")
+    fields = models[owner].model_fields
+    if not fields:
+        return f"{inspect.getdoc(models[owner])}\n"
+    rows = [
+        (f"`{owner}.{name}`", f"`{json.dumps(field.default)}`", rules(field), field.description or "")
+        for name, field in fields.items()
+    ]
+    return table(("setting", "default", "values", "what it is"), rows)
+
+
+def rules(field: Any) -> str:
+    """The values a setting may have, in signs."""
+    kinds = {int: "whole number", float: "number", float | None: "number or `null`", bool: "`true` or `false`"}
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    kind = kinds.get(field.annotation)
+    if kind is None:
+        kind = ", ".join(f"`{value}`" for value in getattr(field.annotation, "__args__", ())) or "text"
+    limits = [
+        f"{sign} {getattr(limit, key):g}" for limit in field.metadata for key, sign in signs.items() if hasattr(limit, key)
+    ]
+    return " ".join([kind, *limits])
+
+
+def commands() -> str:
+    """Every command in a line."""
+    return table(
+        ("command", "what it does"),
+        [(f"[`spinup {name}`](#spinup-{name})", command.help) for name, command in command_line().items()],
+    )
+
+
+def options(name: str) -> str:
+    """Arguments and options of a command."""
+    rows = []
+    for parameter in command_line()[name].params:
+        flags = ", ".join(f"`{flag}`" for flag in sorted(parameter.opts, key=len))
+        if parameter.param_type_name == "argument":
+            flags = f"`{parameter.metavar}`"
+        rows.append((flags, (parameter.help or "").replace("\\[", "[")))
+    return table(("", "what it is"), rows)
+
+
+def command_line() -> dict[str, Any]:
+    """The commands as Typer knows them."""
+    from typer.main import get_command
+
+    from spinup.cli import app
+
+    return get_command(app).commands  # type: ignore[attr-defined]
+
+
+def exit_codes() -> str:
+    """From the docstring of the command line."""
+    import spinup.cli
+
+    found = re.findall(r"^ {4}(\d+) +(.+)$", spinup.cli.__doc__ or "", re.MULTILINE)
+    if not found:
+        raise PluginError("fill: spinup/cli.py's docstring names no exit code")
+    return table(("code", "meaning"), found)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *([cell.replace("|", "&#124;") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+FILLS: dict[str, Callable[..., str]] = {
+    "drift-table": drift_table,
+    "error-figure": error_figure,
+    "years-table": years_table,
+    "settings": settings,
+    "options": options,
+    "commands": commands,
+    "exit-codes": exit_codes,
+}

@@ -1,0 +1,202 @@
+"""The command line as a user meets it: every wrong input gives one sentence, exit code 2, and touches nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import zarr
+
+import spinup
+from conftest import LINEAR
+
+
+def spinup_command(*arguments, **options):
+    command = [sys.executable, "-m", "spinup.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def refused(message: str, *arguments, **options) -> None:
+    """Exit code 2, one sentence on stderr with `message` in it, no traceback."""
+    done = spinup_command(*arguments, **options)
+    assert done.returncode == 2, done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert message in done.stderr
+
+
+# --- the good day ---
+
+
+def test_run_status_resume_report_compare(tmp_path):
+    run, direct = tmp_path / "run", tmp_path / "direct"
+    done = spinup_command("run", LINEAR, "--budget", "20 years", "--set", "anderson.depth=4", "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert "budget: the budget is spent, after 20 model years" in done.stdout
+    assert "evaluation 20" in done.stdout
+    status = json.loads(spinup_command("status", run, "--json").stdout)
+    assert (status["evaluations"], status["state"], status["method"]) == (20, "budget", "anderson")
+    done = spinup_command("resume", run, "--budget", "25 years", "--json")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [e["evaluation"] for e in events if e.get("event") == "evaluation"] == [20, 21, 22, 23, 24]
+    assert events[-1]["outcome"] == "budget"
+    assert spinup_command("run", LINEAR, "-m", "picard", "--budget", 25, "-o", direct).returncode == 0
+    html = tmp_path / "report.html"
+    assert spinup_command("report", run, direct, "--out", html).returncode == 0
+    assert "Linear map" in html.read_text()
+    compared = spinup_command("compare", run, direct)
+    assert compared.returncode == 0, compared.stderr
+    assert "picard" in compared.stdout
+    json.loads(spinup_command("compare", run, direct, "--json").stdout)
+
+
+def test_cases_and_doctor():
+    names = {row["name"] for row in json.loads(spinup_command("cases", "--json").stdout)}
+    assert {"acc-coarse", "acc", "ideal-age", "phosphorus"} <= names
+    done = spinup_command("doctor", "--json")
+    checks = {check["what"]: check for check in json.loads(done.stdout)}
+    assert done.returncode == 0
+    assert checks["veros"]["ok"]
+    assert all(check["mend"] for check in checks.values() if not check["ok"])
+
+
+def test_a_run_starts_from_the_end_of_another(tmp_path, linear_run):
+    run = tmp_path / "run"
+    spinup.run(LINEAR, out=run, start=linear_run, start_periods=0, method="picard", budget=1)
+    assert spinup.open(run).drift.values[0] < 1e-5
+
+
+# --- signals ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_run_which_resumes(tmp_path, linear_run, number):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spinup.cli", "run", str(LINEAR), "--out", str(run)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"SPINUP_TEST_SECONDS": "0.1"},
+    )
+    while not list(run.glob("log/00000[3-9].json")):
+        time.sleep(0.02)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert f"next: spinup resume {run}" in output
+    assert json.loads(spinup_command("status", run, "--json").stdout)["state"] == "stopped"
+    done = spinup_command("resume", run)
+    assert done.returncode == 0, done.stderr
+    assert (spinup.open(run).drift.values == spinup.open(linear_run).drift.values).all()
+
+
+# --- a bad day ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "acc-coarce"], "unknown case 'acc-coarce' (did you mean 'acc-coarse'?)"),
+        (["run", "nothing.py"], "case file nothing.py does not exist"),
+        (["run", LINEAR, "--method", "andersen"], "unknown method 'andersen' (did you mean 'anderson'?)"),
+        (["run", LINEAR, "--set", "anderson.dept=3"], "unknown setting anderson.dept (did you mean 'depth'?)"),
+        (["run", LINEAR, "--set", "anderson.depth=0"], "anderson.depth = 0: input should be greater than or equal to 1"),
+        (["run", LINEAR, "--set", "andersn.depth=3"], "'andersn' has no settings (did you mean 'anderson'?)"),
+        (["run", LINEAR, "--set", "depth=3"], "write it like --set anderson.depth=5"),
+        (["run", LINEAR, "--set", "picard.x=3"], "the method is 'anderson', not 'picard'"),
+        (["run", LINEAR, "--set", "store.state_every=3"], "unknown setting store.state_every (did you mean 'states_every'?)"),
+        (["run", LINEAR, "--budget", "a while"], "'a while' is not a model time"),
+        (["run", LINEAR, "--budget", "-3"], "must be positive"),
+        (["run", LINEAR, "--tolerance", "0"], "tolerance = 0.0 must be positive"),
+        (["run", LINEAR, "--start", "nowhere"], "nowhere is not a run"),
+        (["resume", "nowhere"], "nowhere is not a run"),
+        (["status", "nowhere"], "nowhere is not a run"),
+        (["report", "nowhere"], "nowhere is not a run"),
+        (["compare", "nowhere", "nowhere"], "nowhere is not a run"),
+    ],
+)
+def test_a_wrong_request_is_refused(tmp_path, arguments, message):
+    refused(message, *arguments, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nothing_like_it\n", "does not import (line 1): ModuleNotFoundError"),
+        ("x = (\n", "does not import (line 1): SyntaxError"),
+        ("x = 1\n", "defines no CASE"),
+        (
+            LINEAR.read_text().replace("np.zeros(N)", "np.full(N, np.nan)"),
+            "not finite",
+        ),
+        (
+            'import spinup\n\ndef build():\n    from spinup.veros_map import VerosMap\n'
+            '    return VerosMap("acc_basic", period="100000 seconds")\n\nCASE = spinup.Case("x", "x", build)\n',
+            "take 2 or 3 steps",
+        ),
+    ],
+)
+def test_a_broken_case_file(tmp_path, text, message):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    before = snapshot(tmp_path)
+    refused(message, "run", file, "--out", tmp_path / "run", env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
+    assert snapshot(tmp_path) == before
+
+
+def test_an_output_that_exists_is_left_alone(tmp_path, linear_run):
+    before = snapshot(linear_run)
+    refused(f"{linear_run} is already a run: `spinup resume {linear_run}`", "run", LINEAR, "--out", linear_run)
+    assert snapshot(linear_run) == before
+    (tmp_path / "notes.txt").write_text("mine")
+    refused(f"{tmp_path} exists and is not empty", "run", LINEAR, "--out", tmp_path)
+    assert snapshot(tmp_path) == {"notes.txt": b"mine"}
+
+
+def test_an_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused("cannot write the run to", "run", LINEAR, "--out", tmp_path / "file" / "run")
+
+
+def test_a_start_of_another_shape(tmp_path, linear_run):
+    file = tmp_path / "smaller.py"
+    file.write_text(LINEAR.read_text().replace("N = 60", "N = 50"))
+    refused("c has shape (60,), the model needs (50,)", "run", file, "--start", linear_run, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_store_from_a_newer_version(tmp_path):
+    run = tmp_path / "run"
+    spinup.run(LINEAR, out=run, budget=2)
+    zarr.open_group(run, mode="r+").attrs["spinup_format"] = 99
+    before = snapshot(run)
+    for command in ("resume", "status", "report"):
+        refused("was written by a newer spinup (format 99", command, run)
+    assert snapshot(run) == before
+
+
+def test_debug_shows_the_traceback():
+    done = spinup_command("run", "acc-coarce", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "did you mean 'acc-coarse'" in done.stderr
+
+
+def test_a_locked_run_has_an_exit_code_of_its_own(tmp_path):
+    from spinup.store.lock import locked
+
+    run = tmp_path / "run"
+    spinup.run(LINEAR, out=run, budget=2)
+    with locked(run / "log" / "lock", run):
+        done = spinup_command("resume", run)
+    assert done.returncode == 4
+    assert "is being written by process" in done.stderr

@@ -1,0 +1,58 @@
+"""The main job on the real ocean: kill -9 five times, resume, and end the same to the bit."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import spinup
+from spinup.store.run_store import read_journal
+
+ARGUMENTS = ["--budget", "16 years", "--set", "anderson.depth=4", "--set", "anderson.every=2", "--set", "store.checkpoint_every=4"]
+KILLS = 5
+
+
+def start(run: Path, count: Path) -> subprocess.Popen:
+    """The run or its resumption; $count gets a line at the begin of every evaluation."""
+    script = (
+        "import sys, spinup.veros_map as m\n"
+        "evaluate = m.VerosMap.evaluate\n"
+        "def counted(self, state):\n"
+        f"    print(float(state['temp'].sum()).hex(), file=open({str(count)!r}, 'a'))\n"
+        "    return evaluate(self, state)\n"
+        "m.VerosMap.evaluate = counted\n"
+        "from spinup.cli import main\n"
+        "main()\n"
+    )
+    command = ["resume", str(run)] if run.exists() else ["run", "acc-coarse", "--start-periods", "4", *ARGUMENTS, "--out", str(run)]
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *command], stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+    )
+
+
+def test_kill_and_resume_a_real_ocean(tmp_path):
+    whole, counted_whole = tmp_path / "whole", tmp_path / "count-whole"
+    assert start(whole, counted_whole).wait(600) == 0
+    run, count = tmp_path / "run", tmp_path / "count"
+    rng = np.random.default_rng(5)
+    for kill in range(KILLS):
+        process = start(run, count)
+        done = 3 * kill
+        while not (run / "log").exists() or len(list((run / "log").glob("0*.json"))) <= done:
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 1.5))
+        process.kill()
+        process.wait()
+    assert start(run, count).wait(600) == 0
+
+    a, b = spinup.open(whole), spinup.open(run)
+    for name in a.variables:
+        if name != "wall_seconds":
+            np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=str(name))
+    evaluations, calls = len(read_journal(run)[0]), count.read_text().split()
+    assert len(set(calls)) == evaluations == 16
+    assert len(calls) - evaluations <= KILLS
