@@ -10,10 +10,11 @@ import spinup
 
 def build():
     # spinup's import comes first: it sets Veros' runtime, which locks when Veros' core is imported
-    from spinup.veros_map import VerosMap
     from veros import veros_routine
     from veros.core.operators import at, update
     from veros.setups.acc_basic.acc_basic import ACCBasicSetup
+
+    from spinup.veros_map import VerosMap
 
     def parent(name):
         return ACCBasicSetup.__dict__[name].function

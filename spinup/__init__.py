@@ -2,6 +2,6 @@
 
 from spinup.case import Case, load_case
 from spinup.run import RunResult, resume, run
-from spinup.store import open_run as open  # noqa: A004  (spinup.open reads as intended)
+from spinup.store import open_run as open
 
 __all__ = ["Case", "RunResult", "load_case", "open", "resume", "run"]

@@ -71,7 +71,9 @@ def load_case(name: str | os.PathLike[str]) -> Case:
         known = known_cases()
         key = text.replace("_", "-")
         if key not in known:
-            raise UsageError(f"unknown case {text!r}{did_you_mean(key, known)}; known: {', '.join(known)}, or give a file (.py)")
+            raise UsageError(
+                f"unknown case {text!r}{did_you_mean(key, known)}; known: {', '.join(known)}, or give a file (.py)"
+            )
         file = known[key]
     return import_case(file)
 

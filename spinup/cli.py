@@ -46,8 +46,12 @@ Tolerance = Annotated[float | None, typer.Option(help="Converged below this drif
 @app.command()
 def run(
     case: Annotated[str, typer.Argument(metavar="CASE", help="A case's name (`spinup cases`) or its file.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the run goes [default: runs/CASE-METHOD].")] = None,
-    method: Annotated[str | None, typer.Option("--method", "-m", help="picard or anderson [default: the case's].")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where the run goes [default: runs/CASE-METHOD].")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="picard or anderson [default: the case's].")
+    ] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="A setting: anderson.depth=5, store.states_every=10. Repeatable.")
     ] = None,
@@ -83,7 +87,9 @@ def run(
 
 
 @app.command()
-def resume(run: RunPath, budget: Budget = None, tolerance: Tolerance = None, as_json: Json = False, debug: Debug = False) -> None:
+def resume(
+    run: RunPath, budget: Budget = None, tolerance: Tolerance = None, as_json: Json = False, debug: Debug = False
+) -> None:
     """Go on with a run that was stopped, killed, or has spent its budget."""
     import spinup
 
@@ -116,7 +122,9 @@ def status(
 @app.command()
 def report(
     runs: RunPaths,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The HTML file [default: RUN.html beside the run].")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The HTML file [default: RUN.html beside the run].")
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -228,7 +236,9 @@ def _finish(result: Any, as_json: bool) -> None:
         )
         follow = f"spinup report {result.path}"
         if result.outcome.value in ("budget", "stopped"):
-            follow = f"spinup resume {result.path}" + (' --budget "... years"' if result.outcome.value == "budget" else "")
+            follow = f"spinup resume {result.path}" + (
+                ' --budget "... years"' if result.outcome.value == "budget" else ""
+            )
         out_console.print(f"next: {follow}", soft_wrap=True, highlight=False)
     if code:
         raise typer.Exit(code)
@@ -246,7 +256,10 @@ def _status_table(found: dict[str, Any]) -> Table:
     table.add_row("model years", f"{found['model_years']:g} of {found['budget_years']:g}")
     failures = f" ({found['failures']} failed)" if found["failures"] else ""
     table.add_row("evaluations", f"{found['evaluations']}{failures}")
-    table.add_row("drift", f"{number(found['drift'])} per year (best {number(found['best_drift'])}, tolerance {found['tolerance']:g})")
+    table.add_row(
+        "drift",
+        f"{number(found['drift'])} per year (best {number(found['best_drift'])}, tolerance {found['tolerance']:g})",
+    )
     table.add_row("wall time", number(found["wall_seconds"], " s") + f", left {number(found['seconds_left'], ' s')}")
     for problem in found["problems"]:
         table.add_row("[red]damage[/]", problem)

@@ -15,6 +15,6 @@ def use_compilation_cache() -> None:
     """Turn the cache on, unless the user has set one up."""
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

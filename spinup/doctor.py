@@ -30,8 +30,14 @@ def examine() -> list[Check]:
         _tried("a Veros setup imports", _veros, "pip install 'veros>=1.7,<1.8'"),
         _tried("a store can be written", _store, "free space, or set TMPDIR to a folder that can be written"),
         _cases(),
-        _extra("mpi", ("mpi4py", "mpi4jax"), "Open MPI (Debian: apt-get install libopenmpi-dev), then pip install 'spinup[mpi]'"),
-        _extra("petsc", ("petsc4py",), "Debian: apt-get install libpetsc-real-dev, then petsc4py of that PETSc's version"),
+        _extra(
+            "mpi",
+            ("mpi4py", "mpi4jax"),
+            "Open MPI (Debian: apt-get install libopenmpi-dev), then pip install 'spinup[mpi]'",
+        ),
+        _extra(
+            "petsc", ("petsc4py",), "Debian: apt-get install libpetsc-real-dev, then petsc4py of that PETSc's version"
+        ),
         _gpu(),
         _compiler_cache(),
     ]
@@ -39,7 +45,9 @@ def examine() -> list[Check]:
 
 def _python() -> Check:
     found = ".".join(str(n) for n in sys.version_info[:3])
-    return Check("Python", sys.version_info >= (3, 11), found, "" if sys.version_info >= (3, 11) else "use Python 3.11 or newer")
+    return Check(
+        "Python", sys.version_info >= (3, 11), found, "" if sys.version_info >= (3, 11) else "use Python 3.11 or newer"
+    )
 
 
 def _package(name: str) -> Check:
@@ -90,7 +98,9 @@ def _cases() -> Check:
     from spinup.case import known_cases
 
     names = list(known_cases())
-    return Check("cases", bool(names), ", ".join(names) or "none", "" if names else "set SPINUP_CASES to a folder of case files")
+    return Check(
+        "cases", bool(names), ", ".join(names) or "none", "" if names else "set SPINUP_CASES to a folder of case files"
+    )
 
 
 def _extra(name: str, modules: tuple[str, ...], mend: str) -> Check:
@@ -109,7 +119,9 @@ def _gpu() -> Check:
     gpus = [d for d in jax.devices() if d.platform == "gpu"]
     if gpus:
         return Check("extra [gpu]", True, str(gpus[0]), optional=True)
-    return Check("extra [gpu]", False, "JAX sees no GPU", "with an NVIDIA card: pip install 'spinup[gpu]'", optional=True)
+    return Check(
+        "extra [gpu]", False, "JAX sees no GPU", "with an NVIDIA card: pip install 'spinup[gpu]'", optional=True
+    )
 
 
 def _compiler_cache() -> Check:
@@ -118,5 +130,9 @@ def _compiler_cache() -> Check:
     folder = cache_folder()
     writable = os.access(next(p for p in (folder, *folder.parents) if p.exists()), os.W_OK)
     return Check(
-        "compilation cache", writable, str(folder), "" if writable else "set SPINUP_CACHE to a folder that can be written", optional=True
+        "compilation cache",
+        writable,
+        str(folder),
+        "" if writable else "set SPINUP_CACHE to a folder that can be written",
+        optional=True,
     )

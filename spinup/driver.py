@@ -12,8 +12,8 @@ from solvers import Checkpoint, Evaluate, Failure, Flow, Outcome
 from spinup.errors import ModelFailure
 from spinup.maps import FixedPointMap
 from spinup.state import State
-from spinup.store import RunStore
 from spinup.stopping import StopFlag
+from spinup.store import RunStore
 
 REPLAY_TOLERANCE = 1e-10  # relative; a replayed request that differs by more is another request
 

@@ -29,7 +29,9 @@ class AndersonSettings(MethodSettings):
     every: int = Field(1, ge=1, description="periodic mixing: accelerate every n-th evaluation only")
     condition_limit: float = Field(1e8, gt=1, description="oldest differences are dropped above this condition number")
     tikhonov: float = Field(0.0, ge=0, description="relative Tikhonov regularisation of the least squares")
-    restart_growth: float | None = Field(None, gt=1, description="roll back when the residual exceeds the best by this factor")
+    restart_growth: float | None = Field(
+        None, gt=1, description="roll back when the residual exceeds the best by this factor"
+    )
     project: Literal["bounds", "none"] = Field("bounds", description="keep candidates within physical bounds")
 
 

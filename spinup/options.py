@@ -5,7 +5,7 @@ from typing import Any
 
 from spinup.errors import UsageError
 from spinup.methods import METHODS, check_settings, validated
-from spinup.store.run_store import StoreSettings
+from spinup.store.header import StoreSettings
 from spinup.suggest import did_you_mean
 
 
@@ -19,7 +19,9 @@ def parse_sets(texts: list[str], method: str) -> dict[str, dict[str, Any]]:
         if not equals or not dot:
             raise UsageError(f"--set {text}: write it like --set anderson.depth=5")
         if owner not in owners:
-            raise UsageError(f"--set {text}: {owner!r} has no settings{did_you_mean(owner, owners)}; known: {', '.join(owners)}")
+            raise UsageError(
+                f"--set {text}: {owner!r} has no settings{did_you_mean(owner, owners)}; known: {', '.join(owners)}"
+            )
         if owner not in groups:
             raise UsageError(f"--set {text}: the method is {method!r}, not {owner!r}; choose it with --method {owner}")
         groups[owner][key] = _value(value.strip())

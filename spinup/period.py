@@ -30,9 +30,7 @@ def parse_duration(text: str, *, days_per_year: float) -> float:
 
 def parse_years(text: str | float) -> float:
     """A budget in model years: a number, or "60 years", "90 days" (of a 365-day year)."""
-    if not isinstance(text, str):
-        years = float(text)
-    elif re.fullmatch(rf"\s*{_NUMBER}\s*", text, re.IGNORECASE):
+    if not isinstance(text, str) or re.fullmatch(rf"\s*{_NUMBER}\s*", text, re.IGNORECASE):
         years = float(text)
     else:
         years = parse_duration(text, days_per_year=365.0) / (365.0 * SECONDS_PER_DAY)

@@ -88,7 +88,9 @@ class LiveProgress(_Watching):
     def started(self, header: Header, records: list[dict[str, Any]]) -> None:
         super().started(header, records)
         self._console.print(f"[bold]{header.title}[/]")
-        self._console.print(f"{header.method}, budget {header.budget_years:g} model years, tolerance {header.tolerance:g} per year")
+        self._console.print(
+            f"{header.method}, budget {header.budget_years:g} model years, tolerance {header.tolerance:g} per year"
+        )
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[words]}"), console=self._console
         )
@@ -110,7 +112,9 @@ class LiveProgress(_Watching):
 
     def _draw(self) -> Table:
         done = self.records[-1]["model_years"] if self.records else 0.0
-        self._bar.update(self._task, completed=done, words=f"{done:g} of {self.header.budget_years:g}, {_clock(self.left)} left")
+        self._bar.update(
+            self._task, completed=done, words=f"{done:g} of {self.header.budget_years:g}, {_clock(self.left)} left"
+        )
         table = Table(box=None, header_style="dim")
         shown = [self.facts(record) for record in self.records[-self.ROWS :]]
         for name in shown[0] if shown else ():

@@ -23,7 +23,9 @@ from spinup.provenance import git_state, machine, package_versions
 from spinup.state import State
 from spinup.stopping import stop_on_signals
 from spinup.store import Header, RunStore
-from spinup.store.run_store import StoreSettings, occupied, read_header, read_journal
+from spinup.store.creation import occupied
+from spinup.store.header import StoreSettings, read_header
+from spinup.store.journal import read_journal
 from spinup.store.view import open_state
 
 

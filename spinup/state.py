@@ -147,4 +147,6 @@ class Layout:
             if part.start <= bad[0] < part.stop:
                 cell = np.argwhere(v.mask)[bad[0] - part.start]
                 where = ", ".join(f"{dim}={i}" for dim, i in zip(v.dims, cell, strict=True))
-                raise ModelFailure(f"{v.name} is {x[bad[0]]} at {where} (first of {bad.size} values that are not finite)")
+                raise ModelFailure(
+                    f"{v.name} is {x[bad[0]]} at {where} (first of {bad.size} values that are not finite)"
+                )

@@ -55,4 +55,6 @@ def make_diagnose(variables: Any, settings: Any, tau: int) -> Callable[[dict[str
 
 def available(settings: Any) -> dict[str, Diagnostic]:
     """The diagnostics a setup with these settings can have."""
-    return {name: d for name, d in DIAGNOSTICS.items() if name != "barotropic_transport" or settings.enable_streamfunction}
+    return {
+        name: d for name, d in DIAGNOSTICS.items() if name != "barotropic_transport" or settings.enable_streamfunction
+    }

@@ -91,10 +91,7 @@ def setup_class(setup: Any) -> type:
             raise UsageError(f"{setup.__name__} is not a Veros setup: it must subclass veros.VerosSetup")
         return setup
     name = os.fspath(setup)
-    if name.endswith(".py"):
-        module = _import_file(Path(name))
-    else:
-        module = _import_installed(name)
+    module = _import_file(Path(name)) if name.endswith(".py") else _import_installed(name)
     classes = [
         c
         for c in vars(module).values()
@@ -128,7 +125,9 @@ def _import_installed(name: str) -> ModuleType:
 
     known = [m.name for m in pkgutil.iter_modules(veros.setups.__path__)]
     if name not in known:
-        raise UsageError(f"no installed Veros setup is called {name!r}{did_you_mean(name, known)}; installed: {', '.join(known)}")
+        raise UsageError(
+            f"no installed Veros setup is called {name!r}{did_you_mean(name, known)}; installed: {', '.join(known)}"
+        )
     return importlib.import_module(f"veros.setups.{name}.{name}")
 
 
@@ -182,9 +181,7 @@ class VerosMap:
         cls = setup_class(setup)
         self._setup = self._build(cls, settings or {}, restart_file)
         self._template = self._setup.state
-        self._markov = [
-            name for name, meta in self._template.var_meta.items() if meta.write_to_restart and meta.active
-        ]
+        self._markov = [name for name, meta in self._template.var_meta.items() if meta.write_to_restart and meta.active]
         self._accelerate = self._check_tracers(accelerate)
         self.dt = float(self._template.settings.dt_tracer)
         self.period: Period = parse_period(period, dt=self.dt, days_per_year=days_per_year)
@@ -209,9 +206,7 @@ class VerosMap:
         import jax.numpy as jnp
 
         if not bool(jnp.isfinite(out["u"]).all()):
-            raise ModelFailure(
-                f"{self.name} blew up: u is not finite after {self.period.steps} steps of {self.dt:g} s"
-            )
+            raise ModelFailure(f"{self.name} blew up: u is not finite after {self.period.steps} steps of {self.dt:g} s")
         return out
 
     def fields(self, state: State) -> Fields:
@@ -314,15 +309,21 @@ class VerosMap:
         possible = [n for n in self._markov if tuple(self._template.var_meta[n].dims or ()) == grid]
         for name in names:
             if name not in possible:
-                raise UsageError(f"cannot accelerate {name!r}{did_you_mean(name, possible)}; possible: {', '.join(possible)}")
+                raise UsageError(
+                    f"cannot accelerate {name!r}{did_you_mean(name, possible)}; possible: {', '.join(possible)}"
+                )
         return tuple(names)
 
     def _coords(self) -> dict[str, Coordinate]:
         vs = self._template.variables
         degrees = self._template.settings.coord_degree
         attrs = {
-            "xt": {"units": "degrees_east", "standard_name": "longitude", "axis": "X"} if degrees else {"units": "m", "axis": "X"},
-            "yt": {"units": "degrees_north", "standard_name": "latitude", "axis": "Y"} if degrees else {"units": "m", "axis": "Y"},
+            "xt": {"units": "degrees_east", "standard_name": "longitude", "axis": "X"}
+            if degrees
+            else {"units": "m", "axis": "X"},
+            "yt": {"units": "degrees_north", "standard_name": "latitude", "axis": "Y"}
+            if degrees
+            else {"units": "m", "axis": "Y"},
             "zt": {"units": "m", "standard_name": "height", "positive": "up", "axis": "Z"},
         }
         values = {"xt": _halo_off(vs.xt), "yt": _halo_off(vs.yt), "zt": np.asarray(vs.zt)}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import zarr
+from conftest import LINEAR
 
 import spinup
-from conftest import LINEAR
 
 
 def spinup_command(*arguments, **options):
@@ -108,11 +108,17 @@ def test_a_signal_stops_the_run_which_resumes(tmp_path, linear_run, number):
         (["run", "nothing.py"], "case file nothing.py does not exist"),
         (["run", LINEAR, "--method", "andersen"], "unknown method 'andersen' (did you mean 'anderson'?)"),
         (["run", LINEAR, "--set", "anderson.dept=3"], "unknown setting anderson.dept (did you mean 'depth'?)"),
-        (["run", LINEAR, "--set", "anderson.depth=0"], "anderson.depth = 0: input should be greater than or equal to 1"),
+        (
+            ["run", LINEAR, "--set", "anderson.depth=0"],
+            "anderson.depth = 0: input should be greater than or equal to 1",
+        ),
         (["run", LINEAR, "--set", "andersn.depth=3"], "'andersn' has no settings (did you mean 'anderson'?)"),
         (["run", LINEAR, "--set", "depth=3"], "write it like --set anderson.depth=5"),
         (["run", LINEAR, "--set", "picard.x=3"], "the method is 'anderson', not 'picard'"),
-        (["run", LINEAR, "--set", "store.state_every=3"], "unknown setting store.state_every (did you mean 'states_every'?)"),
+        (
+            ["run", LINEAR, "--set", "store.state_every=3"],
+            "unknown setting store.state_every (did you mean 'states_every'?)",
+        ),
         (["run", LINEAR, "--budget", "a while"], "'a while' is not a model time"),
         (["run", LINEAR, "--budget", "-3"], "must be positive"),
         (["run", LINEAR, "--tolerance", "0"], "tolerance = 0.0 must be positive"),
@@ -139,7 +145,7 @@ def test_a_wrong_request_is_refused(tmp_path, arguments, message):
             "not finite",
         ),
         (
-            'import spinup\n\ndef build():\n    from spinup.veros_map import VerosMap\n'
+            "import spinup\n\ndef build():\n    from spinup.veros_map import VerosMap\n"
             '    return VerosMap("acc_basic", period="100000 seconds")\n\nCASE = spinup.Case("x", "x", build)\n',
             "take 2 or 3 steps",
         ),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import spinup
-from spinup.store.run_store import read_journal
+from spinup.store.journal import read_journal
 
 CASE = Path(__file__).parent / "cases" / "linear.py"
 KILLS = 100

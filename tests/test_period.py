@@ -6,7 +6,9 @@ from spinup.errors import UsageError
 from spinup.period import parse_period, parse_years
 
 
-@pytest.mark.parametrize(("text", "years"), [("60 years", 60), ("1 year", 1), (" 2.5years ", 2.5), ("73 days", 0.2), (7, 7), ("1e2", 100)])
+@pytest.mark.parametrize(
+    ("text", "years"), [("60 years", 60), ("1 year", 1), (" 2.5years ", 2.5), ("73 days", 0.2), (7, 7), ("1e2", 100)]
+)
 def test_budgets(text, years):
     assert parse_years(text) == pytest.approx(years)
 

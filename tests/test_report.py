@@ -287,8 +287,9 @@ def test_land_and_several_variables(tmp_path):
 
 
 def test_names_are_escaped(tmp_path):
-    spinup.run(Case("a<b", "<script>x</script>", case().build, method="picard"), out=tmp_path / "r", budget=3)
-    page_of(write_report([tmp_path / "r"]))
+    odd = case(units={"x": "$<b>$ \\1"}, long_names={"x": "a & $b_{"})
+    spinup.run(Case("a<b", "<script>x</script>", odd.build, method="picard"), out=tmp_path / "r&\\1", budget=3)
+    page_of(write_report([tmp_path / "r&\\1"]))
 
 
 CASE_FILE = textwrap.dedent("""

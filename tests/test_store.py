@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from conftest import LINEAR
 
 import spinup
 from spinup.errors import RunLocked, StoreError, StoreFull, UsageError
 from spinup.run import Progress
 from spinup.store import RunStore, journal
+from spinup.store.journal import read_journal
 from spinup.store.lock import locked
-from spinup.store.run_store import read_journal
 from spinup.store.view import open_state, run_status
-
-from conftest import LINEAR  # isort: skip
 
 
 class Notes(Progress):
@@ -86,7 +85,13 @@ def test_the_full_state_is_kept_and_the_start(linear_run):
 
 def test_retention(tmp_path):
     run = tmp_path / "run"
-    spinup.run(LINEAR, out=run, method="picard", budget=30, store={"checkpoint_every": 2, "fields_every": 5, "states_every": 10})
+    spinup.run(
+        LINEAR,
+        out=run,
+        method="picard",
+        budget=30,
+        store={"checkpoint_every": 2, "fields_every": 5, "states_every": 10},
+    )
     ds = spinup.open(run)
     kept = np.flatnonzero(np.isfinite(ds.c.values).all(axis=1))
     assert set(range(0, 30, 5)) <= set(kept)
@@ -194,7 +199,7 @@ def test_a_second_process_is_refused(tmp_path):
 def test_a_newer_format_is_refused(tmp_path):
     run = partial_run(tmp_path)
     zarr.open_group(run, mode="r+").attrs["spinup_format"] = 99
-    with pytest.raises(UsageError, match="newer spinup.*upgrade"):
+    with pytest.raises(UsageError, match=r"newer spinup.*upgrade"):
         spinup.resume(run)
 
 
@@ -212,7 +217,7 @@ def test_a_full_disk_stops_the_run_and_it_resumes(linear_run, tmp_path, monkeypa
         return real(self, slot, state)
 
     monkeypatch.setattr(RunStore, "_write_state", full)
-    with pytest.raises(StoreFull, match="no space left.*spinup resume"):
+    with pytest.raises(StoreFull, match=r"no space left.*spinup resume"):
         spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
     assert spinup.open(run).sizes["evaluation"] == 8
     spinup.resume(run)
@@ -224,7 +229,9 @@ def small_disk(tmp_path):
     """A file system of 700 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(folder)], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("needs the right to mount a tmpfs")
     yield folder

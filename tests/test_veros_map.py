@@ -62,7 +62,22 @@ def test_it_is_the_stock_models_answer():
 
 def test_the_state_holds_everything_the_model_remembers(coarse):
     state = coarse.start()
-    assert {"temp", "salt", "dtemp", "dsalt", "u", "v", "du", "dv", "psi", "dpsi", "tke", "dtke", "K_diss_v", "time"} <= set(state)
+    assert {
+        "temp",
+        "salt",
+        "dtemp",
+        "dsalt",
+        "u",
+        "v",
+        "du",
+        "dv",
+        "psi",
+        "dpsi",
+        "tke",
+        "dtke",
+        "K_diss_v",
+        "time",
+    } <= set(state)
 
 
 def test_replacing_nothing_changes_nothing(coarse):
@@ -158,7 +173,9 @@ def test_starts_from_a_restart_file_that_stock_veros_wrote(tmp_path):
 
 def test_a_setup_from_a_file(tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text("from veros.setups.acc_basic.acc_basic import ACCBasicSetup\n\nclass Mine(ACCBasicSetup):\n    pass\n")
+    file.write_text(
+        "from veros.setups.acc_basic.acc_basic import ACCBasicSetup\n\nclass Mine(ACCBasicSetup):\n    pass\n"
+    )
     assert VerosMap(file, period=3, settings=SMALL).name == "Mine"
     file.write_text("from veros import nothing\n")
     with pytest.raises(UsageError, match=r"mine.py does not import: ImportError"):

@@ -9,9 +9,18 @@ from pathlib import Path
 import numpy as np
 
 import spinup
-from spinup.store.run_store import read_journal
+from spinup.store.journal import read_journal
 
-ARGUMENTS = ["--budget", "16 years", "--set", "anderson.depth=4", "--set", "anderson.every=2", "--set", "store.checkpoint_every=4"]
+ARGUMENTS = [
+    "--budget",
+    "16 years",
+    "--set",
+    "anderson.depth=4",
+    "--set",
+    "anderson.every=2",
+    "--set",
+    "store.checkpoint_every=4",
+]
 KILLS = 5
 
 
@@ -27,7 +36,11 @@ def start(run: Path, count: Path) -> subprocess.Popen:
         "from spinup.cli import main\n"
         "main()\n"
     )
-    command = ["resume", str(run)] if run.exists() else ["run", "acc-coarse", "--start-periods", "4", *ARGUMENTS, "--out", str(run)]
+    command = (
+        ["resume", str(run)]
+        if run.exists()
+        else ["run", "acc-coarse", "--start-periods", "4", *ARGUMENTS, "--out", str(run)]
+    )
     return subprocess.Popen(
         [sys.executable, "-c", script, *command], stdout=subprocess.DEVNULL, env=os.environ | {"PYTHONUNBUFFERED": "1"}
     )

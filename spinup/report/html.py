@@ -94,10 +94,14 @@ def _destination(run: Path, out: str | Path | None) -> Path:
 
 
 def _decay(
-    runs: Sequence[RunData], values: Sequence[np.ndarray], title: str, levels: Sequence[Level] = ()
+    runs: Sequence[RunData],
+    values: Sequence[np.ndarray | None],
+    title: str,
+    levels: Sequence[Level] = (),
 ) -> dict[str, Markup]:
-    """The chart for a laptop and for a phone."""
-    curves = _curves(runs, values)
+    """The chart for a laptop and for a phone, of the runs that have values."""
+    there = [i for i, v in enumerate(values) if v is not None]
+    curves = _curves([runs[i] for i in there], [v for v in values if v is not None], there)
     if not any(np.isfinite(c.values).any() for c in curves):
         return {}
     return {
@@ -130,10 +134,10 @@ def _drift_by_variable(runs: Sequence[RunData]) -> list[dict[str, Any]]:
 def _errors(runs: Sequence[RunData]) -> list[dict[str, Any]]:
     subject, found = runs[0], []
     for v in subject.errors or {}:
-        shown = [r for r in runs if r.errors is not None and v in r.errors]
-        values = [(r.errors or {})[v] for r in shown]
         unit = words.difference_units(subject.units(v))
-        chart = _decay(shown, values, f"rms error of {subject.long_name(v)}, {unit}".rstrip(", "))
+        chart = _decay(
+            runs, [(r.errors or {}).get(v) for r in runs], f"rms error of {subject.long_name(v)}, {unit}".rstrip(", ")
+        )
         last = subject.last_error(v)
         if chart and last is not None:
             panels = _panels(fields.signed_panels(subject, v, last, unit))

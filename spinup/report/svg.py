@@ -17,6 +17,7 @@ from spinup.report.theme import to_css, token
 
 _STYLE: Any = {
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "svg.hashsalt": "spinup",
     "font.size": 12,
     "axes.edgecolor": token("muted"),
@@ -72,9 +73,8 @@ def _inline(text: str, description: str) -> str:
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.S)
     view = re.search(r'viewBox="[^"]*"', text)
     assert view is not None
-    text = re.sub(
-        r"<svg[^>]*>", f'<svg {view[0]} role="img" aria-label="{escape(description)}">', text, count=1, flags=re.S
-    )
+    opening = f'<svg {view[0]} role="img" aria-label="{escape(description)}">'
+    text = re.sub(r"<svg[^>]*>", lambda _: opening, text, count=1)
     text = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px", text)
     text = text.replace("xlink:href", "href")
     prefix = f"f{next(_counter)}-"

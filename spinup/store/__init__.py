@@ -14,7 +14,8 @@ the size and CRC-32 of every chunk the evaluation wrote. The numbers per evaluat
 metadata are copies for readers, brought up to date as the run goes.
 """
 
-from spinup.store.run_store import Header, RunStore
+from spinup.store.header import Header
+from spinup.store.run_store import RunStore
 from spinup.store.view import open_run
 
 __all__ = ["Header", "RunStore", "open_run"]

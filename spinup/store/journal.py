@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+Record = dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Damage:
@@ -80,3 +82,21 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_journal(path: Path) -> tuple[list[Record], list[str]]:
+    """All records up to the first that is missing or damaged, and what is wrong with that one."""
+    records: list[Record] = []
+    for number, file in enumerate(sorted((path / "log").glob("[0-9]*.json"))):
+        if int(file.stem) != number:
+            return records, [f"log/{number:06d}.json is missing"]
+        try:
+            records.append(read_record(file))
+        except ValueError as error:
+            return records, [f"log/{file.name} {error}"]
+    return records, []
+
+
+def good_before(records: list[Record], count: int) -> list[int]:
+    """The newest evaluation below `count` that gave a state, as a list of one or none."""
+    return [r["evaluation"] for r in records[:count] if r["slot"] is not None][-1:]

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,58 +11,28 @@ from typing import Any
 
 import numpy as np
 import zarr
-from pydantic import BaseModel, ConfigDict, Field
-from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.errors import ZarrUserWarning
 
 from spinup.errors import StoreError, StoreFull, UsageError
-from spinup.maps import Diagnostic, FixedPointMap
-from spinup.state import Fields, Layout, State
-from spinup.store.journal import Damage, damaged, fingerprints, read_record, write_record
+from spinup.maps import FixedPointMap
+from spinup.state import Fields, State
+from spinup.store.columns import columns
+from spinup.store.creation import lay_out, new_folder, occupied
+from spinup.store.header import Header, read_header
+from spinup.store.journal import (
+    Damage,
+    Record,
+    damaged,
+    fingerprints,
+    good_before,
+    read_journal,
+    read_record,
+    write_record,
+)
 from spinup.store.lock import locked
 from spinup.store.tree import read_tree, tree_files, write_tree
 
-FORMAT = 1
-CODECS = [ZstdCodec(level=1), Crc32cCodec()]
 FLUSH_SHARE = 0.02  # of the run's time that may go into bringing the readers' copies up to date
-
-
-class StoreSettings(BaseModel):
-    """What a run keeps on disk."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    fields_every: int = Field(1, ge=1, description="keep the accelerated variables of every n-th evaluation")
-    states_every: int = Field(0, ge=0, description="keep the full state of every n-th evaluation (0: only the newest)")
-    checkpoint_every: int = Field(10, ge=1, description="evaluations between checkpoints of the method")
-
-
-class Header(BaseModel):
-    """What was asked for: enough to go on with the run, and to know where it came from."""
-
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
-
-    case: str
-    title: str
-    case_file: str | None
-    case_text: str | None
-    method: str
-    settings: dict[str, Any]
-    store: StoreSettings
-    budget_years: float
-    tolerance: float
-    start: str
-    start_periods: int
-    map: dict[str, Any]
-    years_per_evaluation: float
-    created: str
-    command: list[str]
-    versions: dict[str, str]
-    machine: dict[str, Any]
-    git: dict[str, Any] | None
-
-
-Record = dict[str, Any]
 
 
 class RunStore:
@@ -73,7 +42,7 @@ class RunStore:
         self.path = path
         self.header = header
         self.records: list[Record] = []
-        self._group = zarr.open_group(path, mode="r+", use_consolidated=False)
+        self._group: Any = zarr.open_group(path, mode="r+", use_consolidated=False)
         self._flushed = 0
         self._flush_ended = time.monotonic()
         self._flush_cost = 0.0
@@ -86,8 +55,8 @@ class RunStore:
         """A new run at `path`. Raises UsageError where something is there or it can't be written."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(occupied(path))
-        with _new_folder(path) as folder, locked(folder / "log" / "lock", path), _disk(path):
-            _lay_out(folder, header, model, start)
+        with new_folder(path) as folder, locked(folder / "log" / "lock", path), _disk(path):
+            lay_out(folder, header, model, start)
             folder.rename(path)  # the run is there whole or not at all
             store = cls(path, header)
             store.flush(force=True)
@@ -193,8 +162,8 @@ class RunStore:
         fatal = [number for number in bad if number >= needed]
         keep = self._recoverable(min(fatal, default=len(self.records)), set(bad))
         on_disk = len(list((self.path / "log").glob("[0-9]*.json")))
-        if keep < max(len(self.records), on_disk):
-            sentences.append(f"the run goes on from evaluation {keep}; {max(len(self.records), on_disk) - keep} later ones are dropped")
+        if dropped := max(len(self.records), on_disk) - keep:
+            sentences.append(f"the run goes on from evaluation {keep}; {dropped} later ones are dropped")
             self.cut(keep)
         return sentences
 
@@ -223,7 +192,7 @@ class RunStore:
         if not force and self._flush_cost > FLUSH_SHARE * (time.monotonic() - self._flush_ended):
             return
         began = time.monotonic()
-        for name, values in columns(self.records, self.header, self._group.attrs["diagnostics"], self._variables).items():
+        for name, values in columns(self.records, self._group.attrs["diagnostics"], self._variables).items():
             array = self._array(name)
             array.resize((len(self.records),))
             first = min(self._flushed, len(self.records))
@@ -331,7 +300,10 @@ class RunStore:
                 self._array(name + suffix)[number] = np.nan  # an empty chunk has no file
 
     def _dropped(self, number: int) -> bool:
-        return number % self.header.store.fields_every != 0 and number < len(self.records) - 2 * self.header.store.checkpoint_every
+        return (
+            number % self.header.store.fields_every != 0
+            and number < len(self.records) - 2 * self.header.store.checkpoint_every
+        )
 
     def _needed_from(self) -> int:
         """The first evaluation whose fields a resume may replay."""
@@ -367,185 +339,10 @@ class RunStore:
         return 0
 
 
-def good_before(records: list[Record], count: int) -> list[int]:
-    """The newest evaluation below `count` that gave a state, as a list of one or none."""
-    return [r["evaluation"] for r in records[:count] if r["slot"] is not None][-1:]
-
-
-def read_header(path: Path) -> Header:
-    """The header of the run at `path`. Raises UsageError where there is none that can be read."""
-    if not (path / "zarr.json").is_file():
-        raise UsageError(f"{path} is not a run: it has no zarr.json; `spinup run CASE --out {path}` makes one")
-    try:
-        attrs = dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
-    except Exception as error:  # zarr raises many kinds for a damaged zarr.json
-        raise StoreError(f"{path / 'zarr.json'} cannot be read ({error}): restore it from a copy") from error
-    if "spinup_format" not in attrs:
-        raise UsageError(f"{path} is a zarr store but not a run of spinup")
-    if attrs["spinup_format"] > FORMAT:
-        raise UsageError(
-            f"run {path} was written by a newer spinup (format {attrs['spinup_format']}, this one reads up to {FORMAT}): "
-            "upgrade spinup"
-        )
-    return Header.model_validate(attrs["header"])
-
-
-def read_journal(path: Path) -> tuple[list[Record], list[str]]:
-    """All records up to the first that is missing or damaged, and what is wrong with that one."""
-    records: list[Record] = []
-    for number, file in enumerate(sorted((path / "log").glob("[0-9]*.json"))):
-        if int(file.stem) != number:
-            return records, [f"log/{number:06d}.json is missing"]
-        try:
-            records.append(read_record(file))
-        except ValueError as error:
-            return records, [f"log/{file.name} {error}"]
-    return records, []
-
-
-def columns(
-    records: list[Record], header: Header, diagnostics: Mapping[str, Any], variables: list[str]
-) -> dict[str, np.ndarray]:
-    """The numbers measured of each evaluation, (evaluations,) each, by the name they have in the store."""
-
-    def column(*keys: str, default: float = np.nan) -> np.ndarray:
-        values = []
-        for record in records:
-            value: Any = record
-            for key in keys:
-                value = value.get(key) if value is not None else None
-            values.append(default if value is None else value)
-        return np.asarray(values, dtype="f8")
-
-    found = {name: column(name) for name in ("model_years", "wall_seconds", "drift")}
-    found["evaluation"] = np.arange(len(records))
-    found["failed"] = np.asarray([record["failure"] is not None for record in records], dtype="i1")
-    found["direct"] = np.asarray([record["phase"] == "direct" for record in records], dtype="i1")
-    for name in variables:
-        found[f"{name}_residual"] = column("residual", name)
-        found[f"{name}_mean"] = column("mean", name)
-    for name in diagnostics:
-        found[name] = column("diagnostics", name)
-    return found
-
-
-def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: float) -> dict[str, dict[str, str]]:
-    """Units and long names of `columns`."""
-    attrs = {
-        "evaluation": {"units": "1", "long_name": "number of the evaluation of the fixed-point map"},
-        "model_years": {"units": "year", "long_name": "model years integrated, this evaluation included"},
-        "wall_seconds": {"units": "s", "long_name": "wall time of the evaluation"},
-        "drift": {"units": "year-1", "long_name": "weighted rms of T(x) - x per model year, in units of the variables' scales"},
-        "failed": {"units": "1", "long_name": "1 where the model failed"},
-        "direct": {"units": "1", "long_name": "1 for direct integration before the method began"},
-    }
-    for v in layout.variables:
-        attrs[f"{v.name}_residual"] = {
-            "units": v.units,
-            "long_name": f"volume-weighted rms of T(x) - x of {v.name} ({years:g} model years)",
-        }
-        attrs[f"{v.name}_mean"] = {"units": v.units, "long_name": f"volume mean of {v.name} after the evaluation"}
-    for name, diagnostic in diagnostics.items():
-        attrs[name] = {"units": diagnostic.units, "long_name": diagnostic.long_name}
-    return attrs
-
-
-def _lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> None:
-    """Make the empty store and its start state."""
-    layout = model.layout
-    group = zarr.create_group(
-        path,
-        attributes={
-            "Conventions": "CF-1.11",
-            "title": header.title,
-            "spinup_format": FORMAT,
-            "header": header.model_dump(),
-            "variables": [v.name for v in layout.variables],
-            "diagnostics": {name: {"units": d.units, "long_name": d.long_name} for name, d in model.diagnostics.items()},
-            "outcome": None,
-        },
-    )
-    for name, c in layout.coords.items():
-        _create(group, name, c.values, c.dims, c.attrs)
-    for v in layout.variables:
-        attrs = {"units": v.units, "long_name": v.long_name} | ({"standard_name": v.standard_name} if v.standard_name else {})
-        _create(group, f"{v.name}_volume", np.where(v.mask, v.volume, 0.0), v.dims, {"units": "m3", "long_name": f"cell volume of {v.name}, 0 on land"})
-        for suffix, words in (("", "after"), ("_before", "before")):
-            group.create_array(
-                v.name + suffix,
-                shape=(0, *v.shape),
-                chunks=(1, *v.shape),
-                dtype="f8",
-                fill_value=np.nan,
-                compressors=CODECS,
-                dimension_names=("evaluation", *v.dims),
-                attributes=attrs | {"long_name": f"{v.long_name or v.name} {words} the evaluation"},
-            )
-    for name, attrs in column_attrs(layout, model.diagnostics, model.years).items():
-        dtype = {"evaluation": "i8", "failed": "i1", "direct": "i1"}.get(name, "f8")
-        group.create_array(
-            name,
-            shape=(0,),
-            chunks=(4096,),
-            dtype=dtype,
-            fill_value=np.nan if dtype == "f8" else 0,
-            compressors=CODECS,
-            dimension_names=("evaluation",),
-            attributes=attrs,
-        )
-    group.create_group("log")
-    group.create_group("checkpoints")
-    states = group.create_group("states", attributes={"variables": list(start)})
-    first = group.create_group("start")
-    write_tree(first, start, {name: model.dims(name) for name in start})
-    for name, value in start.items():
-        array = np.asarray(value)
-        states.create_array(
-            name,
-            shape=(0, *array.shape),
-            chunks=(1, *(max(1, n) for n in array.shape)),
-            dtype=array.dtype,
-            compressors=CODECS,
-            dimension_names=("slot", *model.dims(name)),
-            config={"write_empty_chunks": True},
-        )
-    write_record(path / "log" / "start.json", {"files": fingerprints(path, tree_files(path, first))})
-
-
-def _create(group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
-    values = np.asarray(values)
-    array = group.create_array(
-        name, shape=values.shape, chunks=values.shape, dtype=values.dtype, compressors=CODECS, dimension_names=dims, attributes=attrs
-    )
-    array[...] = values
-
-
 def _chunk_files(array: Path, index: int) -> list[Path]:
     """The chunk file of one evaluation or slot (chunks hold one each, whole in all other dimensions)."""
     chunk = array / "c" / str(index)
     return [chunk] if chunk.is_file() else sorted(p for p in chunk.rglob("*") if p.is_file())
-
-
-def occupied(path: Path) -> str:
-    if (path / "zarr.json").is_file():
-        return f"{path} is already a run: `spinup resume {path}` goes on with it, or choose another --out"
-    return f"{path} exists and is not empty: choose another --out"
-
-
-@contextlib.contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` to lay the run out in; gone again unless it was renamed to `path`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        folder.chmod(0o755)
-        (folder / "log").mkdir()
-    except OSError as error:
-        raise UsageError(f"cannot write the run to {path}: {error.strerror}; choose another --out") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

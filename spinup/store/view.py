@@ -9,9 +9,10 @@ import xarray as xr
 import zarr
 from zarr.errors import ZarrUserWarning
 
-from spinup.store.journal import damaged
+from spinup.store.columns import columns
+from spinup.store.header import read_header
+from spinup.store.journal import Record, damaged, read_journal
 from spinup.store.lock import is_locked
-from spinup.store.run_store import Record, columns, read_header, read_journal
 
 
 def open_run(path: str | Path, *, verify: bool = True) -> xr.Dataset:
@@ -28,8 +29,8 @@ def open_run(path: str | Path, *, verify: bool = True) -> xr.Dataset:
     for problem in problems:
         warnings.warn(f"run {path}: {problem}", stacklevel=2)
     group = zarr.open_group(path, mode="r", use_consolidated=False)
-    attrs = dict(group.attrs)
-    numbers = columns(records, header, attrs["diagnostics"], attrs["variables"])
+    attrs: dict[str, Any] = dict(group.attrs)
+    numbers = columns(records, attrs["diagnostics"], attrs["variables"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ZarrUserWarning)  # of the journal, which is not zarr's
         fields = xr.open_zarr(path, consolidated=False, drop_variables=list(numbers))
@@ -62,7 +63,9 @@ def open_state(path: str | Path, evaluation: int | None = None) -> xr.Dataset:
 
 def damage_of_fields(path: Path, record: Record) -> list[Any]:
     """Damaged fields of an evaluation; files a retention setting erased do not count."""
-    files = {name: f for name, f in record["files"].items() if not name.startswith("states/") and (path / name).exists()}
+    files = {
+        name: f for name, f in record["files"].items() if not name.startswith("states/") and (path / name).exists()
+    }
     return damaged(path, files)
 
 

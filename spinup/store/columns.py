@@ -1,0 +1,58 @@
+"""The numbers measured of each evaluation: from the journal's records to columns with units."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from spinup.maps import Diagnostic
+from spinup.state import Layout
+from spinup.store.journal import Record
+
+
+def columns(records: list[Record], diagnostics: Mapping[str, Any], variables: list[str]) -> dict[str, np.ndarray]:
+    """The numbers measured of each evaluation, (evaluations,) each, by the name they have in the store."""
+
+    def column(*keys: str, default: float = np.nan) -> np.ndarray:
+        values = []
+        for record in records:
+            value: Any = record
+            for key in keys:
+                value = value.get(key) if value is not None else None
+            values.append(default if value is None else value)
+        return np.asarray(values, dtype="f8")
+
+    found = {name: column(name) for name in ("model_years", "wall_seconds", "drift")}
+    found["evaluation"] = np.arange(len(records))
+    found["failed"] = np.asarray([record["failure"] is not None for record in records], dtype="i1")
+    found["direct"] = np.asarray([record["phase"] == "direct" for record in records], dtype="i1")
+    for name in variables:
+        found[f"{name}_residual"] = column("residual", name)
+        found[f"{name}_mean"] = column("mean", name)
+    for name in diagnostics:
+        found[name] = column("diagnostics", name)
+    return found
+
+
+def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: float) -> dict[str, dict[str, str]]:
+    """Units and long names of `columns`."""
+    attrs = {
+        "evaluation": {"units": "1", "long_name": "number of the evaluation of the fixed-point map"},
+        "model_years": {"units": "year", "long_name": "model years integrated, this evaluation included"},
+        "wall_seconds": {"units": "s", "long_name": "wall time of the evaluation"},
+        "drift": {
+            "units": "year-1",
+            "long_name": "weighted rms of T(x) - x per model year, in units of the variables' scales",
+        },
+        "failed": {"units": "1", "long_name": "1 where the model failed"},
+        "direct": {"units": "1", "long_name": "1 for direct integration before the method began"},
+    }
+    for v in layout.variables:
+        attrs[f"{v.name}_residual"] = {
+            "units": v.units,
+            "long_name": f"volume-weighted rms of T(x) - x of {v.name} ({years:g} model years)",
+        }
+        attrs[f"{v.name}_mean"] = {"units": v.units, "long_name": f"volume mean of {v.name} after the evaluation"}
+    for name, diagnostic in diagnostics.items():
+        attrs[name] = {"units": diagnostic.units, "long_name": diagnostic.long_name}
+    return attrs

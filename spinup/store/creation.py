@@ -1,0 +1,130 @@
+"""Laying out an empty run: every array of it, and the start state."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from spinup.errors import UsageError
+from spinup.maps import FixedPointMap
+from spinup.state import State
+from spinup.store.columns import column_attrs
+from spinup.store.header import FORMAT, Header
+from spinup.store.journal import fingerprints, write_record
+from spinup.store.tree import tree_files, write_tree
+
+CODECS = [ZstdCodec(level=1), Crc32cCodec()]
+
+
+def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> None:
+    """Make the empty store and its start state."""
+    layout = model.layout
+    group = zarr.create_group(
+        path,
+        attributes={
+            "Conventions": "CF-1.11",
+            "title": header.title,
+            "spinup_format": FORMAT,
+            "header": header.model_dump(),
+            "variables": [v.name for v in layout.variables],
+            "diagnostics": {
+                name: {"units": d.units, "long_name": d.long_name} for name, d in model.diagnostics.items()
+            },
+            "outcome": None,
+        },
+    )
+    for name, c in layout.coords.items():
+        _create(group, name, c.values, c.dims, c.attrs)
+    for v in layout.variables:
+        attrs: dict[str, Any] = {"units": v.units, "long_name": v.long_name} | (
+            {"standard_name": v.standard_name} if v.standard_name else {}
+        )
+        _create(
+            group,
+            f"{v.name}_volume",
+            np.where(v.mask, v.volume, 0.0),
+            v.dims,
+            {"units": "m3", "long_name": f"cell volume of {v.name}, 0 on land"},
+        )
+        for suffix, words in (("", "after"), ("_before", "before")):
+            group.create_array(
+                v.name + suffix,
+                shape=(0, *v.shape),
+                chunks=(1, *v.shape),
+                dtype="f8",
+                fill_value=np.nan,
+                compressors=CODECS,
+                dimension_names=("evaluation", *v.dims),
+                attributes=attrs | {"long_name": f"{v.long_name or v.name} {words} the evaluation"},
+            )
+    for name, attrs in column_attrs(layout, model.diagnostics, model.years).items():
+        dtype = {"evaluation": "i8", "failed": "i1", "direct": "i1"}.get(name, "f8")
+        group.create_array(
+            name,
+            shape=(0,),
+            chunks=(4096,),
+            dtype=dtype,
+            fill_value=np.nan if dtype == "f8" else 0,
+            compressors=CODECS,
+            dimension_names=("evaluation",),
+            attributes=dict(attrs),
+        )
+    group.create_group("log")
+    group.create_group("checkpoints")
+    states = group.create_group("states", attributes={"variables": list(start)})
+    first = group.create_group("start")
+    write_tree(first, start, {name: model.dims(name) for name in start})
+    for name, value in start.items():
+        array = np.asarray(value)
+        states.create_array(
+            name,
+            shape=(0, *array.shape),
+            chunks=(1, *(max(1, n) for n in array.shape)),
+            dtype=array.dtype,
+            compressors=CODECS,
+            dimension_names=("slot", *model.dims(name)),
+            config={"write_empty_chunks": True},
+        )
+    write_record(path / "log" / "start.json", {"files": fingerprints(path, tree_files(path, first))})
+
+
+def _create(group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
+    values = np.asarray(values)
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=values.shape,
+        dtype=values.dtype,
+        compressors=CODECS,
+        dimension_names=dims,
+        attributes=attrs,
+    )
+    array[...] = values
+
+
+def occupied(path: Path) -> str:
+    if (path / "zarr.json").is_file():
+        return f"{path} is already a run: `spinup resume {path}` goes on with it, or choose another --out"
+    return f"{path} exists and is not empty: choose another --out"
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to lay the run out in; gone again unless it was renamed to `path`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        folder.chmod(0o755)
+        (folder / "log").mkdir()
+    except OSError as error:
+        raise UsageError(f"cannot write the run to {path}: {error.strerror}; choose another --out") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
