@@ -142,7 +142,7 @@ def number(value: float | None) -> str:
 def settings(owner: str) -> str:
     """The settings of a method, or of the store."""
     from spinup.methods import METHODS
-    from spinup.store.run_store import StoreSettings
+    from spinup.store.header import StoreSettings
 
     models = {**METHODS, "store": StoreSettings}
     if owner not in models:
@@ -151,23 +151,34 @@ def settings(owner: str) -> str:
     if not fields:
         return f"{inspect.getdoc(models[owner])}\n"
     rows = [
-        (f"`{owner}.{name}`", f"`{json.dumps(field.default)}`", rules(field), field.description or "")
+        (f"`{owner}.{name}`", f"`{typed(field.default)}`", rules(field), field.description or "")
         for name, field in fields.items()
     ]
     return table(("setting", "default", "values", "what it is"), rows)
 
 
+def typed(value: Any) -> str:
+    """A value as it is typed after `--set NAME=`: 1e8, null, bounds."""
+    if isinstance(value, float):
+        return f"{value:g}".replace("e+0", "e").replace("e-0", "e-")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def rules(field: Any) -> str:
     """The values a setting may have, in signs."""
-    kinds = {int: "whole number", float: "number", float | None: "number or `null`", bool: "`true` or `false`"}
+    kinds = {int: "whole number", float: "number", float | None: "number", bool: "`true` or `false`"}
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
     kind = kinds.get(field.annotation)
     if kind is None:
         kind = ", ".join(f"`{value}`" for value in getattr(field.annotation, "__args__", ())) or "text"
     limits = [
-        f"{sign} {getattr(limit, key):g}" for limit in field.metadata for key, sign in signs.items() if hasattr(limit, key)
+        f"{sign} {getattr(limit, key):g}"
+        for limit in field.metadata
+        for key, sign in signs.items()
+        if hasattr(limit, key)
     ]
-    return " ".join([kind, *limits])
+    null = ["or `null`"] if field.annotation == float | None else []
+    return " ".join([kind, *limits, *null])
 
 
 def commands() -> str:

@@ -1,6 +1,7 @@
 """Fixed-point accelerators as generators. They know nothing of oceans, models or files."""
 
 from solvers.anderson import anderson
+from solvers.bounds import within
 from solvers.inner import InnerProduct
 from solvers.picard import picard
 from solvers.requests import Checkpoint, Evaluate, Failure, Flow, Method, Outcome, Stop
@@ -20,4 +21,5 @@ __all__ = [
     "anderson",
     "picard",
     "solve",
+    "within",
 ]

@@ -11,7 +11,7 @@ Differs from the source:
 2. h_j = x_j + β f_j is kept, not the difference of two: x_{k+1} = sum_j alpha_j h_j, alpha from gamma. For β = 1 it is
    the reply itself, so nothing is computed or stored twice.
 3. Optional: Tikhonov term; periodic steps (P. P. Pratapa, P. Suryanarayana, J. E. Pask, J. Comput. Phys. 306 (2016),
-   43-54); rollback; projection onto bounds.
+   43-54); rollback; projection of the candidates.
 
 Shapes: x, f, df_j, h_j are flat vectors (n,). Requests: Evaluate, then Checkpoint, at each step.
 """
@@ -42,7 +42,7 @@ def anderson(
     condition_limit: float = 1e7,
     tikhonov: float = 0.0,
     restart_growth: float | None = None,
-    bounds: tuple[Array, Array] | None = None,
+    project: Callable[[Array], Array] | None = None,
     stall_after: int | None = None,
 ) -> Flow:
     """Anderson(depth) from x, shape (n,). Walker & Ni 2011, Algorithm AA.
@@ -55,7 +55,7 @@ def anderson(
         A Gram matrix cannot tell conditions above eps^-1/2 = 7e7 from infinity.
     tikhonov: τ in ‖f̄‖² + τ ‖y‖², y the coefficients of the columns scaled to unit length.
     restart_growth: a residual this many times the least so far clears the history and goes back to the best state.
-    bounds: (lower, upper), shape (n,) each; every candidate is projected onto them.
+    project: applied to every candidate; `within(lower, upper)` keeps it within bounds.
     stall_after: evaluations without a new least residual before it ends as STALLED.
 
     A Failure, or a residual that is not finite, clears the history and goes back to the last good pair (x, T(x)):
@@ -100,8 +100,8 @@ def anderson(
                 at.go(x, 0 if beta == 1 else -1)
 
         at.steps += 1
-        if bounds is not None:
-            at.x = at.x.__array_namespace__().clip(at.x, bounds[0], bounds[1])
+        if project is not None:
+            at.x = project(at.x)
         yield Checkpoint(at.saved() | secants.saved())
 
 

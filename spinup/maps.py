@@ -25,6 +25,7 @@ class FixedPointMap(Protocol):
     name: str
     years: float  # model years of one evaluation
     diagnostics: dict[str, Diagnostic]
+    conserved: tuple[tuple[str, ...], ...]  # groups of variables whose summed content the map conserves
 
     @property
     def layout(self) -> Layout: ...

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from solvers import Flow, Method, Stop, anderson, picard
+from solvers import Flow, Method, Stop, anderson, picard, within
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
+from spinup.conserve import conserve as conserved_within
+from spinup.conserve import totals
 from spinup.errors import UsageError
-from spinup.state import Layout
+from spinup.maps import FixedPointMap
 from spinup.suggest import did_you_mean
 
 
@@ -24,15 +26,19 @@ class PicardSettings(MethodSettings):
 class AndersonSettings(MethodSettings):
     """Settings of Anderson acceleration; see `solvers.anderson`."""
 
-    depth: int = Field(10, ge=1, description="differences kept (m)")
-    mixing: float = Field(1.0, gt=0, description="mixing parameter (beta)")
-    every: int = Field(1, ge=1, description="periodic mixing: accelerate every n-th evaluation only")
-    condition_limit: float = Field(1e8, gt=1, description="oldest differences are dropped above this condition number")
-    tikhonov: float = Field(0.0, ge=0, description="relative Tikhonov regularisation of the least squares")
+    depth: int = Field(10, ge=1, description="differences held (m)")
+    mixing: float = Field(1.0, gt=0, description="mixing parameter (β)")
+    every: int = Field(1, ge=1, description="periodic mixing: an Anderson step each so many evaluations")
+    condition_limit: float = Field(1e7, gt=1, description="the oldest differences go while the condition is above it")
+    tikhonov: float = Field(0.0, ge=0, description="Tikhonov regularisation of the scaled least squares")
     restart_growth: float | None = Field(
-        None, gt=1, description="roll back when the residual exceeds the best by this factor"
+        None, gt=1, description="go back to the best state when the residual is this many times the least so far"
     )
-    project: Literal["bounds", "none"] = Field("bounds", description="keep candidates within physical bounds")
+    stall_after: int | None = Field(
+        None, ge=1, description="give up as stalled after this many evaluations without a new least residual"
+    )
+    bounds: bool = Field(True, description="keep candidates within physical bounds")
+    conserve: bool = Field(True, description="keep the totals that the map conserves")
 
 
 METHODS: dict[str, type[MethodSettings]] = {"picard": PicardSettings, "anderson": AndersonSettings}
@@ -64,13 +70,24 @@ def validated(model: type[BaseModel], settings: Mapping[str, Any], owner: str) -
         raise UsageError(f"{owner}.{name} = {first['input']!r}: {first['msg'].lower()}") from error
 
 
-def bind(method: str, settings: Mapping[str, Any], layout: Layout) -> Method:
-    """The method as the driver starts it."""
+def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Array) -> Method:
+    """The method as the driver starts it from x0."""
     if method == "picard":
         return picard
     options = dict(settings)
-    bounds = layout.bounds if options.pop("project") == "bounds" else None
-    return partial(anderson, inner=layout.inner, bounds=bounds, **options)
+    project = _projection(model, x0, bounds=options.pop("bounds"), conserve=options.pop("conserve"))
+    return partial(anderson, inner=model.layout.inner, project=project, **options)
+
+
+def _projection(model: FixedPointMap, x0: Array, *, bounds: bool, conserve: bool) -> Callable[[Array], Array] | None:
+    """What keeps a candidate physical: its bounds, and the totals of x0."""
+    layout = model.layout
+    if conserve and model.conserved:
+        wanted = totals(layout, model.conserved, x0)
+        return lambda x: conserved_within(layout if bounds else layout.unbounded, model.conserved, x, wanted)
+    if bounds and layout.bounds is not None:
+        return within(*layout.bounds)
+    return None
 
 
 def after_direct(periods: int, method: Method) -> Callable[..., Flow]:

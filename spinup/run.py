@@ -163,7 +163,7 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress) -> RunResu
     header = store.header
     layout = model.layout
     x0 = layout.pack(model.fields(store.state(-1)))
-    method = after_direct(header.start_periods, bind(header.method, header.settings, layout))
+    method = after_direct(header.start_periods, bind(header.method, header.settings, model, x0))
 
     def good_enough(x: Any, g: Any) -> bool:
         return layout.inner.norm(g - np.asarray(x)) / model.years <= header.tolerance

@@ -6,7 +6,7 @@ the last evaluation. The `Layout` knows the accelerated ones on their grid; land
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -127,6 +127,11 @@ class Layout:
             if v.bounds is not None:
                 lower[self.slices[v.name]], upper[self.slices[v.name]] = v.bounds
         return lower, upper
+
+    @property
+    def unbounded(self) -> "Layout":
+        """The same without bounds."""
+        return replace(self, variables=tuple(replace(v, bounds=None) for v in self.variables))
 
     def check_start(self, fields: Mapping[str, Any]) -> None:
         """Raise UsageError where a start state has another shape than the grid, or holds NaN or Inf."""

@@ -187,6 +187,7 @@ class VerosMap:
         self.period: Period = parse_period(period, dt=self.dt, days_per_year=days_per_year)
         self.years = self.period.years
         self.name = cls.__name__
+        self.conserved: tuple[tuple[str, ...], ...] = ()  # every setup has its own sources and sinks
         self.diagnostics = available(self._template.settings)
 
     # --- what a map is ---------------------------------------------------------------------------

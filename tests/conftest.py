@@ -1,10 +1,9 @@
 from pathlib import Path
 
 import pytest
+from runs import LINEAR
 
 import spinup
-
-LINEAR = Path(__file__).parent / "cases" / "linear.py"
 
 
 @pytest.fixture(scope="session")

@@ -127,8 +127,8 @@ def test_exact_age_agrees_with_a_direct_solve(age, exact):
 
 def test_anderson_reaches_the_exact_age(age, exact):
     T, x0 = on_vectors(age)
-    inner, bounds = age.layout.inner, age.layout.bounds
-    method = partial(solvers.anderson, inner=inner, bounds=bounds, **ideal_age.CASE.settings)
+    inner, project = age.layout.inner, solvers.within(*age.layout.bounds)
+    method = partial(solvers.anderson, inner=inner, project=project, **ideal_age.CASE.settings)
     result = solvers.solve(T, x0, method, tolerance=1e-8, max_evaluations=400, inner=inner)
     assert result.outcome is solvers.Outcome.CONVERGED
     assert inner.norm(result.x - age.layout.pack(exact)) < 1e-4

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import zarr
-from conftest import LINEAR
+from runs import LINEAR
 
 import spinup
 

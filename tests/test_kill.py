@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import LINEAR, assert_same_numbers
 
 import spinup
 from spinup.store.journal import read_journal
 
-CASE = Path(__file__).parent / "cases" / "linear.py"
 KILLS = 100
 
 
@@ -25,22 +25,13 @@ def _run_or_resume(run: Path, calls: Path | None, seconds: float) -> None:
     if (run / "log" / "start.json").exists():
         spinup.resume(run)
     else:
-        spinup.run(CASE, out=run, store={"checkpoint_every": 4})
+        spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
 
 
 def _start(context, run: Path, calls: Path | None = None, seconds: float = 0.0):
     process = context.Process(target=_run_or_resume, args=(run, calls, seconds))
     process.start()
     return process
-
-
-def same_numbers(one: Path, other: Path) -> None:
-    """Every number of two runs is the same to the bit, wall times apart."""
-    a, b = spinup.open(one), spinup.open(other)
-    assert set(a.variables) == set(b.variables)
-    for name in a.variables:
-        if name != "wall_seconds":
-            np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=str(name))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +73,7 @@ def test_kill_at_random_instants(processes, undisturbed, tmp_path):
                 assert process.exitcode == 0
                 break
         kills += killed_here
-        same_numbers(undisturbed, run)
+        assert_same_numbers(undisturbed, run)
         evaluations = len(read_journal(run)[0])
         times_called = Counter(calls.read_text().split())
         assert len(times_called) == evaluations

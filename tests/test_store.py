@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from conftest import LINEAR
+from runs import LINEAR, assert_same_numbers
 
 import spinup
 from spinup.errors import RunLocked, StoreError, StoreFull, UsageError
 from spinup.run import Progress
-from spinup.store import RunStore, journal
+from spinup.store import RunStore, journal, run_store
 from spinup.store.journal import read_journal
 from spinup.store.lock import locked
 from spinup.store.view import open_state, run_status
@@ -28,13 +28,6 @@ class Notes(Progress):
 
     def note(self, text):
         self.texts.append(text)
-
-
-def same_numbers(one: Path, other: Path) -> None:
-    a, b = spinup.open(one), spinup.open(other)
-    for name in a.variables:
-        if name != "wall_seconds":
-            np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=str(name))
 
 
 def partial_run(tmp_path: Path, **options) -> Path:
@@ -132,7 +125,7 @@ def test_a_damaged_chunk_is_found_named_and_the_run_goes_on(linear_run, tmp_path
     notes = Notes()
     spinup.resume(run, budget=60, progress=notes)
     assert any(file.relative_to(run).as_posix() in text for text in notes.texts), notes.texts
-    same_numbers(linear_run, run)
+    assert_same_numbers(linear_run, run)
 
 
 @pytest.mark.parametrize("name", ["000014.json", "000011.json", "checkpoint-a.json", "checkpoint-b.json"])
@@ -144,7 +137,7 @@ def test_a_damaged_journal_is_found_and_the_run_goes_on(linear_run, tmp_path, na
     spinup.resume(run, budget=60, progress=notes)
     if not (damage is Path.unlink and (name.startswith("checkpoint") or name == "000014.json")):
         assert any(name in text for text in notes.texts), notes.texts
-    same_numbers(linear_run, run)
+    assert_same_numbers(linear_run, run)
 
 
 def test_a_damaged_checkpoint_is_found_and_the_older_one_serves(linear_run, tmp_path):
@@ -154,7 +147,7 @@ def test_a_damaged_checkpoint_is_found_and_the_older_one_serves(linear_run, tmp_
     notes = Notes()
     spinup.resume(run, budget=60, progress=notes)
     assert any(f"checkpoints/{newest}/" in text for text in notes.texts), notes.texts
-    same_numbers(linear_run, run)
+    assert_same_numbers(linear_run, run)
 
 
 def test_an_old_damaged_chunk_is_named_on_open_and_nothing_is_lost(linear_run, tmp_path):
@@ -182,6 +175,28 @@ def test_a_damaged_start_cannot_be_resumed(tmp_path):
     alter(next(p for p in (run / "start" / "c").rglob("c/*") if p.is_file()))
     with pytest.raises(StoreError, match="start state"):
         spinup.resume(run)
+
+
+def test_a_kill_while_a_state_is_overwritten_costs_only_that_evaluation(linear_run, tmp_path, monkeypatch):
+    """The slot that evaluation 13 is written to held an older state that nothing needs: no damage."""
+    run, calls = tmp_path / "run", tmp_path / "calls"
+    monkeypatch.setenv("SPINUP_TEST_CALLS", str(calls))
+    real = run_store.write_record
+
+    def killed(path, record):
+        if path.name == "000013.json":
+            raise InterruptedError
+        real(path, record)
+
+    monkeypatch.setattr(run_store, "write_record", killed)
+    with pytest.raises(InterruptedError):
+        spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
+    monkeypatch.setattr(run_store, "write_record", real)
+    notes = Notes()
+    result = spinup.resume(run, progress=notes)
+    assert not [text for text in notes.texts if text.startswith("damage")]
+    assert len(calls.read_text().split()) == result.evaluations + 1
+    assert_same_numbers(linear_run, run)
 
 
 # --- one at a time ---
@@ -221,7 +236,7 @@ def test_a_full_disk_stops_the_run_and_it_resumes(linear_run, tmp_path, monkeypa
         spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
     assert spinup.open(run).sizes["evaluation"] == 8
     spinup.resume(run)
-    same_numbers(linear_run, run)
+    assert_same_numbers(linear_run, run)
 
 
 @pytest.fixture
@@ -245,7 +260,7 @@ def test_a_really_full_disk(linear_run, tmp_path, small_disk):
     assert 1 <= spinup.open(run).sizes["evaluation"] < spinup.open(linear_run).sizes["evaluation"]
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
     spinup.resume(run)
-    same_numbers(linear_run, run)
+    assert_same_numbers(linear_run, run)
 
 
 # --- records ---

@@ -143,9 +143,8 @@ class RunStore:
         """Find damage, go back to the last good point, and say in sentences what was done."""
         problems = read_journal(self.path)[1]
         sentences = [f"{problem}" for problem in problems]
-        bad = self._bad_evaluations()
-        for number, damage in bad.items():
-            sentences += [f"{d} (evaluation {number})" for d in damage]
+        for bad in (self._bad_fields(), self._bad_states()):
+            sentences += [f"{d} (evaluation {number})" for number, damage in bad.items() for d in damage]
         for name in "ab":
             try:
                 read_record(self._checkpoint_path(name))
@@ -158,9 +157,7 @@ class RunStore:
         start = damaged(self.path, self._start_record()["files"])
         if start:
             raise StoreError(f"run {self.path} cannot be resumed: {start[0]} (start state); start it anew")
-        needed = self._needed_from()
-        fatal = [number for number in bad if number >= needed]
-        keep = self._recoverable(min(fatal, default=len(self.records)), set(bad))
+        keep = self.cut_point(len(self.records))
         on_disk = len(list((self.path / "log").glob("[0-9]*.json")))
         if dropped := max(len(self.records), on_disk) - keep:
             sentences.append(f"the run goes on from evaluation {keep}; {dropped} later ones are dropped")
@@ -182,8 +179,20 @@ class RunStore:
         self.flush(force=True)
 
     def cut_point(self, count: int) -> int:
-        """The largest number of evaluations, at most `count`, from which the run can go on."""
-        return self._recoverable(count, set(self._bad_evaluations()))
+        """The largest n <= `count` from which the run can go on: a checkpoint (or the start) leads there by
+        replay, and the full state to carry on from is intact."""
+        kept, bad_fields, bad_states = self._kept_states(), self._bad_fields(), self._bad_states()
+        points = [0]
+        for record in self._checkpoints().values():
+            if not damaged(self.path, record["files"]):
+                points.append(record["evaluations"])
+        for n in range(count, 0, -1):
+            carried = good_before(self.records, n)
+            if any(number not in kept or number in bad_states for number in carried):
+                continue
+            if any(p <= n and bad_fields.keys().isdisjoint(range(p, n)) for p in points):
+                return n
+        return 0
 
     # --- the readers' copies ---------------------------------------------------------------------
 
@@ -279,16 +288,19 @@ class RunStore:
                 owner[record["slot"]] = record["evaluation"]
         return {number: slot for slot, number in owner.items()}
 
-    def _free_slot(self) -> int:
-        """A slot whose state nothing needs any more."""
+    def _kept_states(self) -> dict[int, int]:
+        """The evaluations whose full state is needed or wanted, and the slots that hold them."""
         good = [r["evaluation"] for r in self.records if r["slot"] is not None]
         keep = set(good[-2:])
         for record in self._checkpoints().values():
             keep.update(good_before(self.records, record["evaluations"]))
         if every := self.header.store.states_every:
             keep.update(number for number in good if number % every == 0)
-        slots = self._slots()
-        taken = {slots[number] for number in keep if number in slots}
+        return {number: slot for number, slot in self._slots().items() if number in keep}
+
+    def _free_slot(self) -> int:
+        """A slot whose state nothing needs any more; a kill while it is overwritten does no harm."""
+        taken = set(self._kept_states().values())
         return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
     def _drop_fields(self, number: int) -> None:
@@ -300,43 +312,29 @@ class RunStore:
                 self._array(name + suffix)[number] = np.nan  # an empty chunk has no file
 
     def _dropped(self, number: int) -> bool:
-        return (
-            number % self.header.store.fields_every != 0
-            and number < len(self.records) - 2 * self.header.store.checkpoint_every
-        )
+        old = number < len(self.records) - 2 * self.header.store.checkpoint_every
+        return old and number % self.header.store.fields_every != 0 and number < self._needed_from()
 
     def _needed_from(self) -> int:
         """The first evaluation whose fields a resume may replay."""
         return min((c["evaluations"] for c in self._checkpoints().values()), default=0)
 
-    def _bad_evaluations(self) -> dict[int, list[Damage]]:
-        slots = self._slots()
+    def _bad_fields(self) -> dict[int, list[Damage]]:
+        """Damage to the fields of evaluations, where retention has not erased them."""
+        return self._bad({r["evaluation"] for r in self.records if not self._dropped(r["evaluation"])}, states=False)
+
+    def _bad_states(self) -> dict[int, list[Damage]]:
+        """Damage to the full states that are kept."""
+        return self._bad(set(self._kept_states()), states=True)
+
+    def _bad(self, numbers: set[int], *, states: bool) -> dict[int, list[Damage]]:
         bad = {}
-        for record in self.records:
-            number, files = record["evaluation"], record["files"]
-            if number not in slots:
-                files = {path: f for path, f in files.items() if not path.startswith("states/")}
-            if self._dropped(number):
-                files = {path: f for path, f in files.items() if path.startswith("states/")}
+        for number in sorted(numbers):
+            files = self.records[number]["files"]
+            files = {path: f for path, f in files.items() if path.startswith("states/") == states}
             if found := damaged(self.path, files):
                 bad[number] = found
         return bad
-
-    def _recoverable(self, count: int, bad: set[int]) -> int:
-        """The largest n <= count such that a checkpoint (or the start) leads there by replay and the
-        state to carry on from is intact."""
-        slots = self._slots()
-        points = [0]
-        for record in self._checkpoints().values():
-            if not damaged(self.path, record["files"]):
-                points.append(record["evaluations"])
-        for n in range(count, -1, -1):
-            carried = good_before(self.records, n)
-            if carried and (carried[0] not in slots or carried[0] in bad):
-                continue
-            if any(p <= n and not bad.intersection(range(p, n)) for p in points):
-                return n
-        return 0
 
 
 def _chunk_files(array: Path, index: int) -> list[Path]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import h_equation, known_spectrum
 
-from solvers import Checkpoint, Evaluate, Failure, InnerProduct, Outcome, anderson, solve
+from solvers import Checkpoint, Evaluate, Failure, InnerProduct, Outcome, anderson, solve, within
 from solvers.inner import BLOCK
 from solvers.secants import least_squares
 
@@ -139,7 +139,7 @@ def test_truncated_is_least_squares_over_the_newest(xp):
         {"tikhonov": 1e-10},
         {"restart_growth": 10.0},
         {"condition_limit": 10.0},
-        {"bounds": (np.zeros(64), np.full(64, 3.0))},
+        {"project": within(np.zeros(64), np.full(64, 3.0))},
         {"stall_after": 20},
     ],
 )
@@ -253,7 +253,7 @@ def test_step_after_a_deep_fall_is_corrected(fall, reductions):
 def test_candidates_stay_within_bounds(xp):
     problem = h_equation(32)
     lower, upper = xp.ones(32), xp.full(32, 1.5)
-    for x in iterates(problem.map(xp), xp.ones(32), 10, bounds=(lower, upper)):
+    for x in iterates(problem.map(xp), xp.ones(32), 10, project=within(lower, upper)):
         assert x.min() >= 1
         assert x.max() <= 1.5
 
@@ -423,7 +423,7 @@ def stored(value, xp):
         {"depth": 6, "mixing": lambda k, gain: 0.9 - 0.5 * gain, "tikhonov": 1e-8},
         {"depth": 4, "restart_growth": 1.0001, "stall_after": 50},
         {"depth": 20, "condition_limit": 1e2},
-        {"depth": 20, "bounds": (0.0, 2.5)},
+        {"depth": 20, "project": within(0.0, 2.5)},
     ],
 )
 def test_resumed_at_any_step_it_goes_on_to_the_bit(xp, options):
