@@ -3,26 +3,28 @@
 Veros' `acc_basic` (an Atlantic sector with a re-entrant channel, wind and temperature restoring) at
 4 degrees: 15 x 21 x 15 cells, about a second of computing per model year. Direct integration takes some
 2500 years to a steady state; the page "How it works" of the documentation has the table.
+
+Run it with `spinup run acc-coarse`.
 """
 
 import spinup
 
+# --- the model -----------------------------------------------------------------------------------
 
-def build():
-    # spinup's import comes first: it sets Veros' runtime, which locks when Veros' core is imported
+
+def setup():
+    """The Veros setup: `acc_basic`, all but the grid, the steps and the viscosity as bundled."""
     from veros import veros_routine
     from veros.core.operators import at, update
     from veros.setups.acc_basic.acc_basic import ACCBasicSetup
 
-    from spinup.veros_map import VerosMap
-
-    def parent(name):
+    def bundled(name):  # what the parent's routine does, without its own start-up
         return ACCBasicSetup.__dict__[name].function
 
     class ACCCoarse(ACCBasicSetup):
         @veros_routine
         def set_parameter(self, state):
-            parent("set_parameter")(self, state)
+            bundled("set_parameter")(self, state)
             settings = state.settings
             settings.nx, settings.ny, settings.nz = 15, 21, 15
             settings.dt_mom = 4800.0  # s; 7200 s blows up
@@ -31,14 +33,25 @@ def build():
 
         @veros_routine
         def set_grid(self, state):
-            parent("set_grid")(self, state)
+            bundled("set_grid")(self, state)
             vs = state.variables
             vs.dxt = update(vs.dxt, at[...], 4.0)  # degrees
             vs.dyt = update(vs.dyt, at[...], 4.0)  # degrees
 
-    # salinity is uniform and stays so: temperature alone is accelerated
-    return VerosMap(ACCCoarse, period="1 year", days_per_year=366, accelerate=("temp",))
+    return ACCCoarse
 
+
+# --- T: one year ---------------------------------------------------------------------------------
+
+
+def build():
+    """The map of a year of 366 days; salinity is uniform and stays so: temperature alone is accelerated."""
+    from spinup.veros_map import VerosMap
+
+    return VerosMap(setup, period="1 year", days_per_year=366, accelerate=("temp",))
+
+
+# --- the case ------------------------------------------------------------------------------------
 
 CASE = spinup.Case(
     name="acc-coarse",
@@ -46,6 +59,7 @@ CASE = spinup.Case(
     build=build,
     start_periods=10,  # years: the first decade's shock is left to the model
     method="anderson",
+    # An Anderson step every fifth year: the shock of a jump decays before the next is computed from it.
     settings={"depth": 20, "every": 5},
     budget="110 years",
     tolerance=1e-4,  # K per year

@@ -144,7 +144,7 @@ def settings(owner: str) -> str:
     from spinup.methods import METHODS
     from spinup.store.header import StoreSettings
 
-    models = {**METHODS, "store": StoreSettings}
+    models: dict[str, Any] = {**METHODS, "store": StoreSettings}
     if owner not in models:
         raise PluginError(f"fill: there are no settings of {owner!r}; known: {', '.join(models)}")
     fields = models[owner].model_fields
@@ -166,19 +166,18 @@ def typed(value: Any) -> str:
 
 def rules(field: Any) -> str:
     """The values a setting may have, in signs."""
-    kinds = {int: "whole number", float: "number", float | None: "number", bool: "`true` or `false`"}
+    kinds = {int: "whole number", float: "number", bool: "`true` or `false`"}
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    kind = kinds.get(field.annotation)
-    if kind is None:
-        kind = ", ".join(f"`{value}`" for value in getattr(field.annotation, "__args__", ())) or "text"
+    alternatives = getattr(field.annotation, "__args__", ())
+    kind = next((kinds[k] for k in (field.annotation, *alternatives) if k in kinds), None)
+    kind = kind or ", ".join(f"`{value}`" for value in alternatives) or "text"
     limits = [
         f"{sign} {getattr(limit, key):g}"
         for limit in field.metadata
         for key, sign in signs.items()
         if hasattr(limit, key)
     ]
-    null = ["or `null`"] if field.annotation == float | None else []
-    return " ".join([kind, *limits, *null])
+    return " ".join([kind, *limits, *(["or `null`"] if type(None) in alternatives else [])])
 
 
 def commands() -> str:

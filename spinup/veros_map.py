@@ -83,9 +83,12 @@ configure_veros()
 
 
 def setup_class(setup: Any) -> type:
-    """The VerosSetup subclass meant by `setup`: a class, the name of an installed setup, or a file."""
+    """The VerosSetup subclass meant by `setup`: a class, a function that returns one (called once Veros'
+    runtime is set), the name of an installed setup, or a file."""
     from veros import VerosSetup
 
+    if inspect.isfunction(setup):
+        setup = setup()
     if inspect.isclass(setup):
         if not issubclass(setup, VerosSetup):
             raise UsageError(f"{setup.__name__} is not a Veros setup: it must subclass veros.VerosSetup")
@@ -149,8 +152,9 @@ class VerosMap:
 
     Parameters
     ----------
-    setup : class, str or Path
-        A `VerosSetup` subclass, the name of an installed setup ("acc_basic"), or a setup file.
+    setup : function, class, str or Path
+        A function that imports Veros and returns a `VerosSetup` subclass, such a class, the name of an
+        installed setup ("acc_basic"), or a setup file.
     period : str or int
         Model time of one evaluation: "1 year", "5 years", "90 days", or a number of steps. A year is
         `days_per_year` days.
