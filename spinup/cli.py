@@ -57,7 +57,9 @@ def run(
     ] = None,
     budget: Budget = None,
     tolerance: Tolerance = None,
-    start: Annotated[Path | None, typer.Option(help="Start from the end of another run.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Start from the end of another run, or from a restart file of the model.")
+    ] = None,
     start_periods: Annotated[int | None, typer.Option(help="Direct periods before the method begins.")] = None,
     as_json: Json = False,
     debug: Debug = False,

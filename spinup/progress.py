@@ -31,7 +31,7 @@ class _Watching(RunProgress):
     def facts(self, record: dict[str, Any]) -> dict[str, str]:
         drift = "failed: " + record["failure"] if record["failure"] else f"{record['drift']:.3e}"
         return {
-            "evaluation": f"{record['evaluation'] + 1}",
+            "evaluation": f"{record['evaluation']}",
             "phase": record["phase"],
             "model years": f"{record['model_years']:g} of {self.header.budget_years:g}",
             "drift per year": drift,

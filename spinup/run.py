@@ -76,7 +76,7 @@ def run(
     store : `StoreSettings`, e.g. {"states_every": 10}
     budget : model years, a number or "60 years"
     tolerance : drift below which the run has converged, weighted rms per model year
-    start : another run to start from (its newest state), or a full state; default: the map's own start
+    start : another run (its newest state), a restart file of the model, or a full state; default: the map's own
     start_periods : direct periods before the method begins
 
     Raises
@@ -112,9 +112,12 @@ def run(
     }
     if header["start_periods"] < 0:
         raise UsageError(f"start_periods = {header['start_periods']} must not be negative")
-    other = _read_start(start)
+    restart = isinstance(start, (str, os.PathLike)) and Path(start).is_file()
+    other = None if restart else _read_start(start)
     progress.note(f"building {case.name}")
     model = case.build()
+    if restart:
+        other = _read_restart(model, Path(str(start)))
     first = model.start() if other is None else _fitting(other, model, str(start))
     model.layout.check_start(model.fields(first))
     full = Header(
@@ -228,6 +231,14 @@ def _read_start(start: Any) -> State | None:
     except KeyError as error:
         raise StoreError(str(error.args[0])) from error
     return {str(name): np.asarray(state[name]) for name in state.variables}
+
+
+def _read_restart(model: FixedPointMap, file: Path) -> State:
+    """A state from a file of the model's own. Raises UsageError where the map reads none."""
+    read = getattr(model, "read_restart", None)
+    if read is None:
+        raise UsageError(f"{model.name} cannot start from the file {file}: give the folder of a run")
+    return read(file)
 
 
 def _fitting(state: State, model: FixedPointMap, origin: str) -> State:

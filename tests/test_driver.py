@@ -1,0 +1,95 @@
+"""The driver: failures are replies, replay is exact, a request that differs cuts the log."""
+
+import shutil
+
+import numpy as np
+import pytest
+import zarr
+from runs import LINEAR, assert_same_numbers
+
+import solvers
+import spinup
+from solvers import Outcome
+from spinup.methods import after_direct
+
+
+def test_the_run_is_what_the_solver_does_in_memory(linear_run):
+    """The log of a run and `solvers.solve` on the same map agree to the bit."""
+    model = spinup.load_case(LINEAR).build()
+    carried = model.start()
+
+    def evaluate(x):
+        nonlocal carried
+        carried = model.evaluate(model.replace(carried, model.layout.unpack(x)))
+        return model.layout.pack(model.fields(carried))
+
+    def method(x, *, stop):
+        flow = after_direct(3, lambda x, **k: solvers.anderson(x, inner=model.layout.inner, depth=10, **k))
+        return flow(x, stop=stop)
+
+    x0 = model.layout.pack(model.fields(model.start()))
+    result = solvers.solve(evaluate, x0, method, tolerance=1e-7, inner=model.layout.inner)
+    ds = spinup.open(linear_run)
+    np.testing.assert_array_equal(result.history, ds.drift.values)
+    assert result.outcome.value == ds.attrs["outcome"] == "converged"
+
+
+def test_a_blow_up_is_logged_and_the_method_backs_off(tmp_path, monkeypatch):
+    run, again = tmp_path / "run", tmp_path / "again"
+    monkeypatch.setenv("SPINUP_TEST_FAIL", "9,10")
+    monkeypatch.setenv("SPINUP_TEST_CALLS", str(tmp_path / "calls"))
+    result = spinup.run(LINEAR, out=run, budget=100)
+    assert result.outcome is Outcome.CONVERGED
+    ds = spinup.open(run)
+    assert np.flatnonzero(ds.failed.values).tolist() == [9, 10]
+    assert np.isnan(ds.drift.values[9:11]).all()
+    assert np.isfinite(ds.c_before.values).all()
+    np.testing.assert_array_equal(ds.model_years.values, np.arange(1, result.evaluations + 1))  # a failure costs too
+    # the method backs off: T(x) of the last good evaluation, then half the way there
+    x, g = ds.c_before.values[8], ds.c.values[8]
+    np.testing.assert_array_equal(ds.c_before.values[10], g)
+    np.testing.assert_allclose(ds.c_before.values[11], 0.5 * (x + g), rtol=1e-15)
+    # a resumed run replays failures as it replays answers
+    monkeypatch.setenv("SPINUP_TEST_CALLS", str(tmp_path / "calls-again"))
+    spinup.run(LINEAR, out=again, budget=12)
+    spinup.resume(again, budget=100)
+    assert_same_numbers(run, again)
+
+
+def test_a_model_that_always_fails_ends_as_unstable(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPINUP_TEST_FAIL", "0")
+    monkeypatch.setenv("SPINUP_TEST_CALLS", str(tmp_path / "calls"))
+    result = spinup.run(LINEAR, out=tmp_path / "run", method="picard")
+    assert (result.outcome, result.evaluations, result.drift) == (Outcome.UNSTABLE, 1, None)
+
+
+def test_resuming_a_finished_run_does_nothing(linear_run, tmp_path, monkeypatch):
+    run, calls = tmp_path / "run", tmp_path / "calls"
+    shutil.copytree(linear_run, run)
+    monkeypatch.setenv("SPINUP_TEST_CALLS", str(calls))
+    result = spinup.resume(run)
+    assert result.outcome is Outcome.CONVERGED
+    assert not calls.exists()
+    assert_same_numbers(linear_run, run)
+
+
+def test_a_lower_tolerance_goes_on(linear_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(linear_run, run)
+    result = spinup.resume(run, tolerance=1e-9, budget=200)
+    assert result.outcome is Outcome.CONVERGED
+    assert result.drift <= 1e-9
+    assert result.evaluations > spinup.open(linear_run).sizes["evaluation"]
+
+
+def test_a_replay_that_differs_cuts_the_log_and_says_so(tmp_path):
+    run = tmp_path / "run"
+    spinup.run(LINEAR, out=run, budget=19, store={"checkpoint_every": 8})
+    group = zarr.open_group(run, mode="r+", use_consolidated=False)
+    header = dict(group.attrs["header"])
+    header["settings"] = header["settings"] | {"depth": 2}
+    group.attrs["header"] = header
+    with pytest.warns(UserWarning, match=r"replay of evaluation 17 asks for another state .* from evaluation 16"):
+        result = spinup.resume(run, budget=25)
+    assert result.evaluations == 25
+    assert result.model_years == 25
