@@ -4,10 +4,8 @@ import spinup
 
 
 def build():
-    from spinup.veros_map import VerosMap
-
     # salinity is uniform and stays so: temperature alone is accelerated
-    return VerosMap("acc_basic", period="1 year", days_per_year=366, accelerate=("temp",))
+    return spinup.VerosMap("acc_basic", period="1 year", days_per_year=366, accelerate=("temp",))
 
 
 CASE = spinup.Case(

@@ -46,9 +46,7 @@ def setup():
 
 def build():
     """The map of a year of 366 days; salinity is uniform and stays so: temperature alone is accelerated."""
-    from spinup.veros_map import VerosMap
-
-    return VerosMap(setup, period="1 year", days_per_year=366, accelerate=("temp",))
+    return spinup.VerosMap(setup, period="1 year", days_per_year=366, accelerate=("temp",))
 
 
 # --- the case ------------------------------------------------------------------------------------
