@@ -7,16 +7,20 @@ Exit codes (also in the documentation):
     3  the method gave up: stalled or unstable
     4  the run on disk cannot be used now: locked, damaged, disk full
     5  stopped by Ctrl-C or SIGTERM; `spinup resume` goes on
+    6  `spinup doctor` found something missing
 """
 
+import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from spinup.errors import SpinupError, StoreError, UsageError
@@ -24,7 +28,7 @@ from spinup.options import parse_sets
 from spinup.progress import JsonProgress, LineProgress, LiveProgress
 
 EXIT_CODES = {"converged": 0, "budget": 0, "stalled": 3, "unstable": 3, "stopped": 5}
-USAGE, STORE = 2, 4
+USAGE, STORE, STOPPED, MISSING = 2, 4, 5, 6
 
 app = typer.Typer(
     help="Take an ocean model to its equilibrium in fewer model years.",
@@ -47,10 +51,10 @@ Tolerance = Annotated[float | None, typer.Option(help="Converged below this drif
 def run(
     case: Annotated[str, typer.Argument(metavar="CASE", help="A case's name (`spinup cases`) or its file.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where the run goes [default: runs/CASE-METHOD].")
+        Path | None, typer.Option("--out", "-o", help="Where the run goes (default: runs/CASE-METHOD).")
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", "-m", help="picard or anderson [default: the case's].")
+        str | None, typer.Option("--method", "-m", help="picard or anderson (default: the case's).")
     ] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="A setting: anderson.depth=5, store.states_every=10. Repeatable.")
@@ -73,18 +77,20 @@ def run(
 
     check_method(name)
     groups = parse_sets(sets or [], name)
-    result = spinup.run(
-        chosen,
-        out=out or Path("runs") / f"{chosen.name}-{name}",
-        method=name,
-        settings=groups[name],
-        store=groups["store"],
-        budget=budget,
-        tolerance=tolerance,
-        start=start,
-        start_periods=start_periods,
-        progress=_progress(as_json),
-    )
+    path = out or Path("runs") / f"{chosen.name}-{name}"
+    with _ending_at_once(path):
+        result = spinup.run(
+            chosen,
+            out=path,
+            method=name,
+            settings=groups[name],
+            store=groups["store"],
+            budget=budget,
+            tolerance=tolerance,
+            start=start,
+            start_periods=start_periods,
+            progress=_progress(as_json),
+        )
     _finish(result, as_json)
 
 
@@ -95,7 +101,9 @@ def resume(
     """Go on with a run that was stopped, killed, or has spent its budget."""
     import spinup
 
-    _finish(spinup.resume(run, budget=budget, tolerance=tolerance, progress=_progress(as_json)), as_json)
+    with _ending_at_once(run):
+        result = spinup.resume(run, budget=budget, tolerance=tolerance, progress=_progress(as_json))
+    _finish(result, as_json)
 
 
 @app.command()
@@ -109,7 +117,7 @@ def status(
     from spinup.store.view import run_status
 
     while True:
-        found = run_status(run)
+        found = run_status(run, verify=not watch)
         if as_json:
             print(json.dumps(found), flush=True)
         else:
@@ -118,14 +126,17 @@ def status(
             out_console.print(_status_table(found))
         if not watch or found["state"] != "running":
             return
-        time.sleep(2)
+        try:
+            time.sleep(2)
+        except KeyboardInterrupt:  # the watching ends, not the run
+            return
 
 
 @app.command()
 def report(
     runs: RunPaths,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The HTML file [default: RUN.html beside the run].")
+        Path | None, typer.Option("--out", "-o", help="The HTML file (default: RUN.html beside the run).")
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -187,21 +198,38 @@ def doctor(as_json: Json = False, debug: Debug = False) -> None:
         table = Table("", "what", "found", "to mend", box=None)
         for check in checks:
             mark = "[green]ok[/]" if check.ok else ("[yellow]--[/]" if check.optional else "[red]no[/]")
-            table.add_row(mark, check.what, check.found, check.mend)
+            table.add_row(mark, *(escape(text) for text in (check.what, check.found, check.mend)))
         out_console.print(table)
     if any(not check.ok and not check.optional for check in checks):
-        raise typer.Exit(1)
+        raise typer.Exit(MISSING)
 
 
 def main() -> None:
     """Run the command line; errors a user can cause become one sentence and an exit code."""
     try:
         app(standalone_mode=True)
+    except _EndedAtOnce as error:
+        error_console.print(str(error), soft_wrap=True, highlight=False, markup=False)
+        sys.exit(STOPPED)
     except SpinupError as error:
         if "--debug" in sys.argv:
             raise
         error_console.print(f"spinup: {error}", soft_wrap=True, highlight=False, markup=False, style="red")
         sys.exit(STORE if isinstance(error, StoreError) else USAGE)
+
+
+class _EndedAtOnce(Exception):
+    """The user pressed Ctrl-C twice."""
+
+
+@contextlib.contextmanager
+def _ending_at_once(run: Path) -> Iterator[None]:
+    """A second Ctrl-C loses the evaluation in flight; say how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        hint = f"next: spinup resume {run}" if (run / "zarr.json").exists() else "the run had not begun"
+        raise _EndedAtOnce(f"ended at once; every evaluation on disk is safe\n{hint}") from None
 
 
 def _progress(as_json: bool) -> Any:
@@ -247,6 +275,8 @@ def _finish(result: Any, as_json: bool) -> None:
 
 
 def _status_table(found: dict[str, Any]) -> Table:
+    from spinup.report.words import outcome_words
+
     table = Table(box=None, show_header=False)
 
     def number(value: float | None, unit: str = "") -> str:
@@ -254,7 +284,7 @@ def _status_table(found: dict[str, Any]) -> Table:
 
     table.add_row("run", found["run"])
     table.add_row("case", f"{found['case']}, {found['method']}")
-    table.add_row("state", found["state"])
+    table.add_row("state", outcome_words(found["state"]))
     table.add_row("model years", f"{found['model_years']:g} of {found['budget_years']:g}")
     failures = f" ({found['failures']} failed)" if found["failures"] else ""
     table.add_row("evaluations", f"{found['evaluations']}{failures}")

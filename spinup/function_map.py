@@ -20,6 +20,9 @@ DiagnosticSpec = tuple[str, str, Callable[[Any], Any]]  # units, long name, func
 class FunctionMap:
     """T(x) of a function that takes a state and returns it one period later.
 
+    JAX is used where `jit` is set, the start holds a JAX array or the state is nested; only then is it
+    imported, and switched to double precision.
+
     Parameters
     ----------
     function : callable
@@ -52,9 +55,6 @@ class FunctionMap:
         Compile the function with `jax.jit`.
     name : str, optional
         The function's own name if not given.
-
-    JAX is used where `jit` is set, the start holds a JAX array or the state is nested; only then is it
-    imported, and switched to double precision.
 
     Raises
     ------
@@ -166,6 +166,10 @@ class FunctionMap:
             return tuple(given)
         return tuple(f"{name}_{i}" for i in range(rank))
 
+    def attrs(self, name: str) -> dict[str, str]:
+        """Units and long name of a variable of the full state."""
+        return {"units": self._units.get(name, "1"), "long_name": self._long_names.get(name, name)}
+
     def describe(self) -> dict[str, Any]:
         """Settings that define the map: JSON types only."""
         return {
@@ -196,7 +200,7 @@ class FunctionMap:
             long_name=self._long_names.get(name, ""),
             scale=1.0 if scale is None else float(scale),
             bounds=self._bounds(name),
-            conserved=any(name in group for group in self.conserved),
+            volume_units="1" if self._options["volume"] is None else "m3",
         )
 
     def _option(self, option: str, name: str) -> Any:

@@ -58,6 +58,10 @@ class FixedPointMap(Protocol):
         """Dimension names of the full state's variable `name`, for the store."""
         ...
 
+    def attrs(self, name: str) -> dict[str, str]:
+        """Units and long name of the full state's variable `name`, for the store."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """Settings that define the map, for the record: JSON types only."""
         ...

@@ -26,7 +26,7 @@ class PicardSettings(MethodSettings):
 class AndersonSettings(MethodSettings):
     """Settings of Anderson acceleration; see `solvers.anderson`."""
 
-    depth: int = Field(10, ge=1, description="differences held (m)")
+    depth: int = Field(5, ge=1, description="differences held (m)")
     mixing: float = Field(1.0, gt=0, description="mixing parameter (β)")
     every: int = Field(1, ge=1, description="periodic mixing: an Anderson step each so many evaluations")
     condition_limit: float = Field(1e7, gt=1, description="the oldest differences go while the condition is above it")

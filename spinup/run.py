@@ -120,6 +120,10 @@ def run(
         other = _read_restart(model, Path(str(start)))
     first = model.start() if other is None else _fitting(other, model, str(start))
     model.layout.check_start(model.fields(first))
+    if header["budget_years"] < model.years * (1 - 1e-12):
+        raise UsageError(
+            f"a budget of {header['budget_years']:g} model years is less than one evaluation, {model.years:g}: raise it"
+        )
     full = Header(
         **header,
         start="the map's own start" if other is None else str(start),
@@ -176,7 +180,7 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress) -> RunResu
     def start_flow(checkpoint: dict[str, Any] | None) -> Flow:
         return method(x0, stop=stop, checkpoint=checkpoint)
 
-    store.set_outcome(None)
+    store.set_outcome("")
     progress.note(f"preparing {model.name}")
     model.prepare()
     progress.started(header, store.records)

@@ -37,7 +37,7 @@ class Variable:
     standard_name: str | None = None
     scale: float = 1.0
     bounds: tuple[float, float] | None = None
-    conserved: bool = False
+    volume_units: str = "m3"
 
     @property
     def shape(self) -> tuple[int, ...]:

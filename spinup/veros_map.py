@@ -261,6 +261,11 @@ class VerosMap:
         dims = self._template.var_meta[name].dims or ()
         return tuple(f"{d}_halo" if d in GHOST_DIMS else d for d in dims)
 
+    def attrs(self, name: str) -> dict[str, str]:
+        """Units and long name of a variable of the full state, as Veros has them."""
+        meta = self._template.var_meta[name]
+        return {"units": meta.units.replace("deg C", "degC") or "1", "long_name": meta.long_description}
+
     def describe(self) -> dict[str, Any]:
         """Setup, period and every Veros setting."""
         return {

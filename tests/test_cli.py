@@ -98,6 +98,25 @@ def test_a_signal_stops_the_run_which_resumes(tmp_path, linear_run, number):
     assert (spinup.open(run).drift.values == spinup.open(linear_run).drift.values).all()
 
 
+def test_a_second_signal_ends_at_once(tmp_path):
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "spinup.cli", "run", str(LINEAR), "--out", str(run)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"SPINUP_TEST_SECONDS": "2"},
+    )
+    while not list(run.glob("log/000001.json")):
+        time.sleep(0.02)
+    time.sleep(0.3)  # into the next evaluation
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 5
+    assert f"next: spinup resume {run}" in errors
+
+
 # --- a bad day ---
 
 
@@ -121,6 +140,7 @@ def test_a_signal_stops_the_run_which_resumes(tmp_path, linear_run, number):
         ),
         (["run", LINEAR, "--budget", "a while"], "'a while' is not a model time"),
         (["run", LINEAR, "--budget", "-3"], "must be positive"),
+        (["run", LINEAR, "--budget", "0.5"], "a budget of 0.5 model years is less than one evaluation, 1: raise it"),
         (["run", LINEAR, "--tolerance", "0"], "tolerance = 0.0 must be positive"),
         (["run", LINEAR, "--start", "nowhere"], "nowhere is not a run"),
         (["resume", "nowhere"], "nowhere is not a run"),

@@ -20,6 +20,7 @@ from spinup.function_map import FunctionMap
 from spinup.report import report_numbers, words, write_report
 from spinup.report.reading import read_run
 from spinup.report.summary import years_to_reach
+from spinup.run import Progress
 from spinup.store.lock import locked
 
 RATES = np.linspace(0.3, 0.97, 12)  # a year's memory of each element: T(x) = RATES x + (1 - RATES)
@@ -224,8 +225,20 @@ def test_interrupted_running_stopped_and_unheard_of(tmp_path):
         assert words_ in verdict_of(run)
 
 
+class Interrupted(Progress):
+    """Ends a run before its first evaluation."""
+
+    def started(self, header, records):
+        raise InterruptedError
+
+
+def begun(path):
+    with pytest.raises(InterruptedError):
+        spinup.run(case(), out=path, progress=Interrupted())
+
+
 def test_nothing_evaluated(tmp_path):
-    spinup.run(case(), out=tmp_path / "r", budget=0.5)
+    begun(tmp_path / "r")
     assert verdict_of(tmp_path / "r").startswith("Direct integration of toy: nothing has been evaluated yet.")
     page_of(write_report([tmp_path / "r"]))
     spinup.run(case(), out=tmp_path / "s", budget=5)
@@ -386,7 +399,7 @@ def test_compare_weights_by_volume(tmp_path):
 
 def test_compare_on_different_grids_and_without_states(runs, tmp_path):
     spinup.run(case(shape=(3,)), out=tmp_path / "coarse", budget=3)
-    spinup.run(case(), out=tmp_path / "empty", budget=0.5)
+    begun(tmp_path / "empty")
     found = compare_runs([runs / "fast", tmp_path / "coarse", tmp_path / "empty"])
     json.dumps(found, allow_nan=False)
     assert [pair["same_grid"] for pair in found["pairs"]] == [False, False, False]

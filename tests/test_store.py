@@ -53,6 +53,12 @@ def test_xarray_opens_a_finished_run_without_a_warning(linear_run):
         assert ds[name].attrs["long_name"]
 
 
+def test_a_run_can_be_written_as_netcdf(linear_run, tmp_path):
+    for ds in (xr.open_zarr(linear_run), spinup.open(linear_run)):
+        ds.to_netcdf(tmp_path / "run.nc", engine="h5netcdf", invalid_netcdf=False)
+        np.testing.assert_array_equal(xr.open_dataset(tmp_path / "run.nc", engine="h5netcdf").drift, ds.drift)
+
+
 def test_the_log_holds_what_was_evaluated(linear_run):
     ds = spinup.open(linear_run)
     residual = ds.c.values - ds.c_before.values
@@ -62,7 +68,7 @@ def test_the_log_holds_what_was_evaluated(linear_run):
 
 
 def test_provenance_is_complete(linear_run):
-    header = spinup.open(linear_run).attrs["header"]
+    header = json.loads(spinup.open(linear_run).attrs["header"])
     assert header["case_text"] == LINEAR.read_text()
     assert header["versions"]["numpy"] == np.__version__
     assert header["settings"]["depth"] == 10

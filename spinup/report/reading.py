@@ -1,6 +1,7 @@
 """A run as reports and comparisons read it."""
 
 import contextlib
+import json
 import re
 import warnings
 from dataclasses import dataclass, field
@@ -33,9 +34,9 @@ class RunData:
     trust: bool = False
     notes: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def header(self) -> dict[str, Any]:
-        return self.data.attrs["header"]
+        return json.loads(self.data.attrs["header"])
 
     @property
     def variables(self) -> list[str]:
@@ -43,7 +44,7 @@ class RunData:
 
     @property
     def diagnostics(self) -> dict[str, dict[str, str]]:
-        return dict(self.data.attrs["diagnostics"])
+        return {name: dict(self.data[name].attrs) for name in self.data.attrs["diagnostics"]}
 
     @property
     def years(self) -> float:

@@ -16,6 +16,6 @@ metadata are copies for readers, brought up to date as the run goes.
 
 from spinup.store.header import Header
 from spinup.store.run_store import RunStore
-from spinup.store.view import open_run
+from spinup.store.view import open_run, open_state
 
-__all__ = ["Header", "RunStore", "open_run"]
+__all__ = ["Header", "RunStore", "open_run", "open_state"]

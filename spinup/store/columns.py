@@ -10,7 +10,7 @@ from spinup.state import Layout
 from spinup.store.journal import Record
 
 
-def columns(records: list[Record], diagnostics: Mapping[str, Any], variables: list[str]) -> dict[str, np.ndarray]:
+def columns(records: list[Record], diagnostics: list[str], variables: list[str]) -> dict[str, np.ndarray]:
     """The numbers measured of each evaluation, (evaluations,) each, by the name they have in the store."""
 
     def column(*keys: str, default: float = np.nan) -> np.ndarray:

@@ -31,12 +31,10 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
             "Conventions": "CF-1.11",
             "title": header.title,
             "spinup_format": FORMAT,
-            "header": header.model_dump(),
+            "header": header.model_dump_json(),
             "variables": [v.name for v in layout.variables],
-            "diagnostics": {
-                name: {"units": d.units, "long_name": d.long_name} for name, d in model.diagnostics.items()
-            },
-            "outcome": None,
+            "diagnostics": list(model.diagnostics),
+            "outcome": "",
         },
     )
     for name, c in layout.coords.items():
@@ -50,7 +48,7 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
             f"{v.name}_volume",
             np.where(v.mask, v.volume, 0.0),
             v.dims,
-            {"units": "m3", "long_name": f"cell volume of {v.name}, 0 on land"},
+            {"units": v.volume_units, "long_name": f"cell volume of {v.name}, 0 on land"},
         )
         for suffix, words in (("", "after"), ("_before", "before")):
             group.create_array(
@@ -79,7 +77,7 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
     group.create_group("checkpoints")
     states = group.create_group("states", attributes={"variables": list(start)})
     first = group.create_group("start")
-    write_tree(first, start, {name: model.dims(name) for name in start})
+    write_tree(first, start, {n: model.dims(n) for n in start}, {n: model.attrs(n) for n in start})
     for name, value in start.items():
         array = np.asarray(value)
         states.create_array(
@@ -89,6 +87,7 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
             dtype=array.dtype,
             compressors=CODECS,
             dimension_names=("slot", *model.dims(name)),
+            attributes=dict(model.attrs(name)),
             config={"write_empty_chunks": True},
         )
     write_record(path / "log" / "start.json", {"files": fingerprints(path, tree_files(path, first))})

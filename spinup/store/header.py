@@ -61,4 +61,4 @@ def read_header(path: Path) -> Header:
             f"run {path} was written by a newer spinup (format {attrs['spinup_format']}, "
             f"this one reads up to {FORMAT}): upgrade spinup"
         )
-    return Header.model_validate(attrs["header"])
+    return Header.model_validate_json(attrs["header"])

@@ -201,7 +201,7 @@ class RunStore:
         if not force and self._flush_cost > FLUSH_SHARE * (time.monotonic() - self._flush_ended):
             return
         began = time.monotonic()
-        for name, values in columns(self.records, self._group.attrs["diagnostics"], self._variables).items():
+        for name, values in columns(self.records, list(self._group.attrs["diagnostics"]), self._variables).items():
             array = self._array(name)
             array.resize((len(self.records),))
             first = min(self._flushed, len(self.records))
@@ -217,8 +217,8 @@ class RunStore:
         self._flush_ended = time.monotonic()
         self._flush_cost = self._flush_ended - began
 
-    def set_outcome(self, outcome: str | None) -> None:
-        """Write down how the run ended (None: it is going on)."""
+    def set_outcome(self, outcome: str) -> None:
+        """Write down how the run ended ("": it is going on)."""
         with _disk(self.path):
             self._group.attrs["outcome"] = outcome
             self.flush(force=True)
@@ -226,7 +226,7 @@ class RunStore:
     def save_header(self) -> None:
         """Write the header down as it is now."""
         with _disk(self.path):
-            self._group.attrs["header"] = self.header.model_dump()
+            self._group.attrs["header"] = self.header.model_dump_json()
 
     # --- inside ----------------------------------------------------------------------------------
 

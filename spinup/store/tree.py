@@ -9,7 +9,12 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 
-def write_tree(group: zarr.Group, tree: Mapping[str, Any], dims: Mapping[str, tuple[str, ...]] | None = None) -> None:
+def write_tree(
+    group: zarr.Group,
+    tree: Mapping[str, Any],
+    dims: Mapping[str, tuple[str, ...]] | None = None,
+    attrs: Mapping[str, dict[str, str]] | None = None,
+) -> None:
     """Arrays and lists of equal arrays become zarr arrays; numbers, strings and None attributes."""
     plain: dict[str, Any] = {}
     lists: list[str] = []
@@ -29,6 +34,7 @@ def write_tree(group: zarr.Group, tree: Mapping[str, Any], dims: Mapping[str, tu
                 dtype=array.dtype,
                 compressors=[ZstdCodec(level=1), Crc32cCodec()],
                 dimension_names=dims[name] if dims else None,
+                attributes=dict(attrs[name]) if attrs else None,
                 config={"write_empty_chunks": True},
             )
             target[...] = array

@@ -25,7 +25,7 @@ def open_run(path: str | Path, *, verify: bool = True) -> xr.Dataset:
     header = read_header(path)
     records, problems = read_journal(path)
     if verify:
-        problems += [f"{d} (evaluation {r['evaluation']})" for r in records for d in damage_of_fields(path, r)]
+        problems += damage_sentences(path, records)
     for problem in problems:
         warnings.warn(f"run {path}: {problem}", stacklevel=2)
     group = zarr.open_group(path, mode="r", use_consolidated=False)
@@ -38,7 +38,7 @@ def open_run(path: str | Path, *, verify: bool = True) -> xr.Dataset:
         for name, values in numbers.items():
             dataset[name] = ("evaluation", values, dict(group[name].attrs))
     dataset = dataset.set_coords([name for name in ("evaluation", "model_years") if name in dataset])
-    dataset.attrs["header"] = header.model_dump()
+    dataset.attrs["header"] = header.model_dump_json()
     return dataset
 
 
@@ -61,19 +61,22 @@ def open_state(path: str | Path, evaluation: int | None = None) -> xr.Dataset:
     return xr.open_zarr(path, group="states", consolidated=False).isel(slot=kept[number])
 
 
-def damage_of_fields(path: Path, record: Record) -> list[Any]:
-    """Damaged fields of an evaluation; files a retention setting erased do not count."""
-    files = {
-        name: f for name, f in record["files"].items() if not name.startswith("states/") and (path / name).exists()
-    }
-    return damaged(path, files)
+def damage_sentences(path: Path, records: list[Record]) -> list[str]:
+    """What is wrong with the fields that are there; files a retention setting erased do not count."""
+    sentences = []
+    for record in records:
+        fields = {f: c for f, c in record["files"].items() if not f.startswith("states/") and (path / f).exists()}
+        sentences += [f"{damage} (evaluation {record['evaluation']})" for damage in damaged(path, fields)]
+    return sentences
 
 
-def run_status(path: str | Path) -> dict[str, Any]:
-    """How far the run has got, in JSON types."""
+def run_status(path: str | Path, *, verify: bool = True) -> dict[str, Any]:
+    """How far the run has got, in JSON types, and the damage to its fields if `verify`."""
     path = Path(path)
     header = read_header(path)
     records, problems = read_journal(path)
+    if verify:
+        problems += damage_sentences(path, records)
     outcome = zarr.open_group(path, mode="r", use_consolidated=False).attrs["outcome"]
     drifts = [r["drift"] for r in records if r["drift"] is not None]
     wall = [r["wall_seconds"] for r in records]
