@@ -7,14 +7,35 @@ other arrays (JAX, ...) as a whole, since their library schedules the work itsel
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
 from solvers.requests import Array
 
-BLOCK = 9984  # elements: 78 KiB of float64, and below the 10 000 from which OpenBLAS starts threads for a dot
+BLOCK = 65536  # elements: 512 KiB of float64, the second-level cache of a core; larger ones fall out of it
+SMALL = 10_000  # elements from which BLAS may start threads
+
+
+@cache
+def _blas_libraries() -> Any:
+    """NumPy's and SciPy's BLAS. Made when first needed: finding them takes as long as importing NumPy."""
+    import scipy.linalg.blas  # noqa: F401  (loaded, so that it is found)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def one_thread(a: Array) -> AbstractContextManager[Any]:
+    """While it lasts, BLAS works in the calling thread: its threads gain nothing on a block in the cache, wait for
+    each other on a busy machine, and make the last bit depend on their number."""
+    if not isinstance(a, np.ndarray) or a.size < SMALL:
+        return nullcontext()
+    return _blas_libraries().limit(limits=1, user_api="blas")
 
 
 def blocks(a: Array) -> Iterator[slice]:
@@ -58,7 +79,8 @@ class InnerProduct:
                 cut = [r[s] for r in rows]
                 yield [p for v in vectors for p in self.products(cut, v[s], s)]
 
-        return self.total(parts()).reshape(len(vectors), len(rows)).T
+        with one_thread(vectors[0]):
+            return self.total(parts()).reshape(len(vectors), len(rows)).T
 
     def products(self, rows: Sequence[Array], vector: Array, s: slice) -> list[Array]:
         """What block s of this rank adds to each <row, vector>; rows and vector are cut to the block already."""

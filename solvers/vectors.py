@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from solvers.inner import BLOCK, InnerProduct, blocks
+from solvers.inner import BLOCK, InnerProduct, blocks, one_thread
 from solvers.requests import Array
 
 Pair = tuple[Array, Array]  # x, T(x)
@@ -25,12 +25,13 @@ def combine(vectors: Sequence[Array], coefficients: Sequence[float]) -> Array:
     from scipy.linalg.blas import daxpy  # here, since importing it takes longer than importing everything else
 
     total = np.empty_like(first)
-    for s in blocks(first):
-        out = total[s]
-        np.multiply(first[s], coefficients[0], out=out)
-        if out.size:  # BLAS wrappers refuse empty vectors
-            for c, v in zip(coefficients[1:], vectors[1:], strict=True):
-                daxpy(v[s], out, a=c)  # NumPy has no multiply-and-add: two calls take half as long again
+    with one_thread(first):
+        for s in blocks(first):
+            out = total[s]
+            np.multiply(first[s], coefficients[0], out=out)
+            if out.size:  # BLAS wrappers refuse empty vectors
+                for c, v in zip(coefficients[1:], vectors[1:], strict=True):
+                    daxpy(v[s], out, a=c)  # NumPy has no multiply-and-add: two calls take half as long again
     return total
 
 
@@ -68,4 +69,5 @@ def secant(
                 np.add(x[s], np.multiply(f, damping, out=f_last_room[: d.size]), out=h[s])
             yield inner.products([*[c[s] for c in columns], d, f], d, s) + inner.products([f], f, s)
 
-    return df, h, inner.total(parts())
+    with one_thread(x):
+        return df, h, inner.total(parts())

@@ -43,6 +43,7 @@ class RunStore:
         self.header = header
         self.records: list[Record] = []
         self._group: Any = zarr.open_group(path, mode="r+", use_consolidated=False)
+        self._arrays: dict[str, Any] = {}
         self._flushed = 0
         self._flush_ended = time.monotonic()
         self._flush_cost = 0.0
@@ -235,8 +236,11 @@ class RunStore:
         return list(self._group.attrs["variables"])
 
     def _array(self, name: str) -> Any:
+        """An array of the run, opened once: opening costs as much as writing a chunk."""
         try:
-            return zarr.open_array(self.path / name, mode="r+")
+            if name not in self._arrays:
+                self._arrays[name] = zarr.open_array(self.path / name, mode="r+")
+            return self._arrays[name]
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             raise StoreError(
                 f"{self.path / name / 'zarr.json'} cannot be read ({error}): restore it from a copy of the run"
