@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
 from spinup.maps import Diagnostic
 from spinup.state import Coordinate, Fields, Layout, State, Variable
@@ -454,6 +455,7 @@ def _double_precision() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    check_devices()
 
 
 class _Compiled:

@@ -14,8 +14,9 @@ import numpy as np
 
 from solvers import Flow, Outcome, Stop
 from spinup.case import Case, import_case, load_case
+from spinup.devices import check_one_process
 from spinup.driver import Driver
-from spinup.errors import StoreError, UsageError
+from spinup.errors import SpinupError, StoreError, UsageError
 from spinup.maps import FixedPointMap
 from spinup.methods import after_direct, bind, check_settings, validated
 from spinup.period import parse_years
@@ -86,6 +87,7 @@ def run(
     StoreFull
         The disk filled up; the run can be resumed.
     """
+    check_one_process()
     case = case if isinstance(case, Case) else load_case(case)
     progress = progress or Progress()
     path = Path(out)
@@ -115,7 +117,7 @@ def run(
     restart = isinstance(start, (str, os.PathLike)) and Path(start).is_file()
     other = None if restart else _read_start(start)
     progress.note(f"building {case.name}")
-    model = case.build()
+    model = _built(case)
     if restart:
         other = _read_restart(model, Path(str(start)))
     first = model.start() if other is None else _fitting(other, model, str(start))
@@ -151,6 +153,7 @@ def resume(
     ------
     UsageError, RunLocked, StoreError
     """
+    check_one_process()
     path = Path(path)
     progress = progress or Progress()
     with RunStore.resume(path) as store:
@@ -162,8 +165,18 @@ def resume(
             store.header.tolerance = _positive("tolerance", tolerance)
         store.save_header()
         with _stored_case(store.header, case, progress) as found:
-            model = found.build()
+            model = _built(found)
             return _drive(model, store, progress)
+
+
+def _built(case: Case) -> FixedPointMap:
+    """The map of a case. Whatever the case's own code raises is the user's to mend."""
+    try:
+        return case.build()
+    except (SpinupError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise UsageError(f"case {case.name} cannot be built: {type(error).__name__}: {error}") from error
 
 
 def _drive(model: FixedPointMap, store: RunStore, progress: Progress) -> RunResult:

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from spinup.compilation import use_compilation_cache
+from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
@@ -46,6 +47,7 @@ def configure_veros() -> None:
 
     jax.config.update("jax_enable_x64", True)
     use_compilation_cache()
+    check_devices()
     from veros import runtime_settings as rs
 
     wanted = {

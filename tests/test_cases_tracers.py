@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import solvers
+import spinup
 from cases import ideal_age, phosphorus
 from spinup.conserve import conserve, totals
 from spinup.errors import UsageError
@@ -195,3 +196,13 @@ def test_anderson_keeps_total_phosphorus(phosphate):
     x0 = conserve(layout, groups, layout.pack(other), wanted)
     again = solvers.solve(T, x0, method, tolerance=1e-8, max_evaluations=300, inner=layout.inner)
     assert layout.inner.norm(again.x - result.x) < 1e-4
+
+
+def test_a_run_keeps_total_phosphorus_at_every_evaluation(phosphate, tmp_path):
+    case = spinup.Case(
+        "phosphorus", "", lambda: phosphate, settings=phosphorus.CASE.settings, budget=60, tolerance=1e-8
+    )
+    ds = spinup.open(spinup.run(case, out=tmp_path / "run").path)
+    total = sum((ds[f"{name}_volume"] * ds[name]).sum(("depth", "latitude")) for name in ("po4", "dop"))
+    np.testing.assert_allclose(total, total[0], rtol=1e-13)
+    assert min(float(ds.po4_before.min()), float(ds.dop_before.min())) >= 0

@@ -179,6 +179,31 @@ def test_a_broken_case_file(tmp_path, text, message):
     assert snapshot(tmp_path) == before
 
 
+def test_a_case_that_cannot_be_built(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import spinup\n\ndef build():\n    import nothing_like_it\n\nCASE = spinup.Case('x', 'x', build)\n"
+    )
+    refused("case x cannot be built: ModuleNotFoundError: No module named 'nothing_like_it'", "run", file, cwd=tmp_path)
+
+
+def test_a_device_that_is_not_there(tmp_path):
+    environment = os.environ | {"JAX_PLATFORMS": "cuda"}
+    refused("pip install 'spinup[gpu]'", "run", "acc-coarse", "--out", tmp_path / "run", env=environment)
+
+
+def test_several_ranks(tmp_path):
+    environment = os.environ | {"OMPI_COMM_WORLD_SIZE": "2"}
+    refused("start it without mpiexec", "run", LINEAR, "--out", tmp_path / "run", env=environment)
+
+
+def test_completion_knows_the_commands():
+    environment = os.environ | {"_SPINUP_COMPLETE": "complete_bash", "COMP_WORDS": "spinup re", "COMP_CWORD": "1"}
+    script = "import sys; sys.argv = ['spinup']; from spinup.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.split() == ["resume", "report"]
+
+
 def test_an_output_that_exists_is_left_alone(tmp_path, linear_run):
     before = snapshot(linear_run)
     refused(f"{linear_run} is already a run: `spinup resume {linear_run}`", "run", LINEAR, "--out", linear_run)
