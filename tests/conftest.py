@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from runs import LINEAR
+from helpers import LINEAR
 
 import spinup
 

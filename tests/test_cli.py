@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import zarr
-from runs import LINEAR
+from helpers import LINEAR
 
 import spinup
 

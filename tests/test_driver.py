@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import zarr
-from runs import LINEAR, assert_same_numbers
+from helpers import LINEAR, assert_same_numbers
 
 import solvers
 import spinup

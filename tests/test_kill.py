@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import LINEAR, assert_same_numbers
+from helpers import LINEAR, assert_same_numbers
 
 import spinup
 from spinup.store.journal import read_journal

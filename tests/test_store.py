@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from runs import LINEAR, assert_same_numbers
+from helpers import LINEAR, assert_same_numbers
 
 import spinup
 from spinup.errors import RunLocked, StoreError, StoreFull, UsageError

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from runs import assert_same_numbers
+from helpers import assert_same_numbers
 
 from spinup.store.journal import read_journal
 
