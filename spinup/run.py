@@ -154,19 +154,22 @@ def resume(
     UsageError, RunLocked, StoreError
     """
     check_one_process()
+    changes = {
+        "budget_years": None if budget is None else parse_years(budget),
+        "tolerance": None if tolerance is None else _positive("tolerance", tolerance),
+    }
     path = Path(path)
     progress = progress or Progress()
-    with RunStore.resume(path) as store:
+    with RunStore.resume(path) as store, _stored_case(store.header, case, progress) as found:
+        model = _built(found)
+        _fitting(store.state(-1), model, f"of run {path}")
         for sentence in store.repair():
             progress.note(f"damage: {sentence}")
-        if budget is not None:
-            store.header.budget_years = parse_years(budget)
-        if tolerance is not None:
-            store.header.tolerance = _positive("tolerance", tolerance)
+        for name, value in changes.items():
+            if value is not None:
+                setattr(store.header, name, value)
         store.save_header()
-        with _stored_case(store.header, case, progress) as found:
-            model = _built(found)
-            return _drive(model, store, progress)
+        return _drive(model, store, progress)
 
 
 def _built(case: Case) -> FixedPointMap:
@@ -262,7 +265,7 @@ def _fitting(state: State, model: FixedPointMap, origin: str) -> State:
     """`state` if it has the variables and shapes of the map. Raises UsageError otherwise."""
     for name, value in model.start().items():
         if name not in state:
-            raise UsageError(f"start state {origin} lacks {name}: was it made with another model?")
+            raise UsageError(f"start state {origin} lacks {name}: it was made with another model")
         if np.shape(state[name]) != np.shape(value):
             raise UsageError(
                 f"start state {origin}: {name} has shape {np.shape(state[name])}, the model needs {np.shape(value)}"

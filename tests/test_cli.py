@@ -13,6 +13,7 @@ import zarr
 from helpers import LINEAR
 
 import spinup
+from spinup.errors import UsageError
 
 
 def spinup_command(*arguments, **options):
@@ -223,6 +224,22 @@ def test_a_start_of_another_shape(tmp_path, linear_run):
     file.write_text(LINEAR.read_text().replace("N = 60", "N = 50"))
     refused("c has shape (60,), the model needs (50,)", "run", file, "--start", linear_run, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_case_that_no_longer_fits_its_run(tmp_path):
+    run = tmp_path / "run"
+    spinup.run(LINEAR, out=run, budget=2)
+    smaller = LINEAR.read_text().replace("N = 60", "N = 50")
+    (tmp_path / "smaller.py").write_text(smaller)
+    case = spinup.load_case(tmp_path / "smaller.py")
+    with pytest.raises(UsageError, match=r"of run .* c has shape \(60,\), the model needs \(50,\)"):
+        spinup.resume(run, case=case)
+
+
+def test_a_wrong_budget_leaves_the_run_alone(tmp_path, linear_run):
+    before = snapshot(linear_run)
+    refused("'a while' is not a model time", "resume", linear_run, "--budget", "a while")
+    assert snapshot(linear_run) == before
 
 
 def test_a_store_from_a_newer_version(tmp_path):

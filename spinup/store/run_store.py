@@ -58,7 +58,12 @@ class RunStore:
             raise UsageError(occupied(path))
         with new_folder(path) as folder, locked(folder / "log" / "lock", path), _disk(path):
             lay_out(folder, header, model, start)
-            folder.rename(path)  # the run is there whole or not at all
+            try:
+                folder.rename(path)  # the run is there whole or not at all
+            except OSError:
+                if path.exists():
+                    raise UsageError(occupied(path)) from None  # somebody was faster
+                raise
             store = cls(path, header)
             store.flush(force=True)
             yield store
@@ -70,6 +75,8 @@ class RunStore:
         header = read_header(path)
         with locked(path / "log" / "lock", path), _disk(path):
             store = cls(path, header)
+            if start := damaged(path, store._start_record()["files"]):
+                raise StoreError(f"run {path} cannot be resumed: {start[0]} (start state); start it anew")
             store.records = read_journal(path)[0]
             yield store
 
@@ -155,9 +162,6 @@ class RunStore:
                 sentences.append(f"log/{self._checkpoint_path(name).name} {error}")
         for name, record in self._checkpoints().items():
             sentences += [f"{d} (checkpoint {name})" for d in damaged(self.path, record["files"])]
-        start = damaged(self.path, self._start_record()["files"])
-        if start:
-            raise StoreError(f"run {self.path} cannot be resumed: {start[0]} (start state); start it anew")
         keep = self.cut_point(len(self.records))
         on_disk = len(list((self.path / "log").glob("[0-9]*.json")))
         if dropped := max(len(self.records), on_disk) - keep:
