@@ -4,7 +4,8 @@ from solvers.anderson import anderson
 from solvers.bounds import within
 from solvers.inner import InnerProduct
 from solvers.picard import picard
-from solvers.requests import Checkpoint, Evaluate, Failure, Flow, Method, Outcome, Stop
+from solvers.pseudo_transient import pseudo_transient
+from solvers.requests import Checkpoint, Evaluate, Failure, Flow, Method, Operator, Outcome, StepOperator, Stop
 from solvers.result import Result
 from solvers.solve import solve
 
@@ -15,11 +16,14 @@ __all__ = [
     "Flow",
     "InnerProduct",
     "Method",
+    "Operator",
     "Outcome",
     "Result",
+    "StepOperator",
     "Stop",
     "anderson",
     "picard",
+    "pseudo_transient",
     "solve",
     "within",
 ]

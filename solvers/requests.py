@@ -7,6 +7,7 @@ Rule 3: an array in a request or a reply belongs to whoever made it; nobody writ
 
     request                reply
     Evaluate(x)            T(x), or a Failure
+    Operator(x)            a StepOperator at x
     Checkpoint(state)      None; `algorithm(x0, checkpoint=state)` goes on from here
 """
 
@@ -23,6 +24,25 @@ class Evaluate:
     """One application of the map; x is a candidate for the answer and its residual counts."""
 
     x: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Operator:
+    """The sparse Jacobian of one time step at x, for maps that can step once."""
+
+    x: Array
+
+
+@dataclass(frozen=True, eq=False)
+class StepOperator:
+    """The reply to Operator.
+
+    matrix: A = J - I, the Jacobian of one time step of the accelerated variables less the identity, a sparse
+    (n, n). steps: time steps in a period, so that steps * A is the linearised tendency of a period.
+    """
+
+    matrix: Any
+    steps: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +81,7 @@ _MESSAGES = {
     Outcome.STOPPED: "stopped by the user",
 }
 
-Request = Evaluate | Checkpoint
+Request = Evaluate | Operator | Checkpoint
 Flow = Generator[Request, Any, Outcome]
 Stop = Callable[[Array, Array], bool]  # (x, T(x)) -> is this good enough?
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from math import inf, isfinite, nan
+from typing import Any
 
 from solvers.inner import EUCLIDEAN, InnerProduct
-from solvers.requests import Array, Evaluate, Failure, Method, Outcome, Stop
+from solvers.requests import Array, Evaluate, Failure, Method, Operator, Outcome, StepOperator, Stop
 from solvers.result import Result
 
 
@@ -16,23 +17,29 @@ def solve(
     tolerance: float = 1e-8,
     max_evaluations: int = 1000,
     stop: Stop | None = None,
+    operator: Callable[[Array], StepOperator] | None = None,
     inner: InnerProduct = EUCLIDEAN,
 ) -> Result:
     """Find x = T(x) from x0, shape (n,), by `method`: picard, or partial(anderson, depth=3), ...
 
     It ends when ‖T(x) - x‖ <= tolerance, or when stop(x, T(x)) says so if a stop is given. `inner` measures the
     residual here; a method that projects has an inner product of its own, bound like its other settings.
+    operator(x) gives the StepOperator at x, for methods that ask for it.
     A map that raises ArithmeticError, or returns anything that is not finite, has failed: the method may back off.
     """
     stop = stop or (lambda x, g: inner.norm(g - x) <= tolerance)
     best, least = x0, inf
     history: list[float] = []
     flow = method(x0, stop=stop)
-    reply = None
+    reply: Any = None
     try:
         while True:
             request = flow.send(reply)
             reply = None
+            if isinstance(request, Operator):
+                if operator is None:
+                    raise ValueError("the method asks for the one-step operator: solve(..., operator=...)")
+                reply = operator(request.x)
             if isinstance(request, Evaluate):
                 if len(history) == max_evaluations:
                     outcome = Outcome.BUDGET

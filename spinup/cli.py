@@ -54,7 +54,7 @@ def run(
         Path | None, typer.Option("--out", "-o", help="Where the run goes (default: runs/CASE-METHOD).")
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", "-m", help="picard or anderson (default: the case's).")
+        str | None, typer.Option("--method", "-m", help="picard, anderson or ptc (default: the case's).")
     ] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="A setting: anderson.depth=5, store.states_every=10. Repeatable.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Checkpoint, Evaluate, Failure, Flow, Outcome
+from solvers import Checkpoint, Evaluate, Failure, Flow, Operator, Outcome, StepOperator
 from spinup.errors import ModelFailure
 from spinup.maps import FixedPointMap
 from spinup.state import State
@@ -38,6 +38,7 @@ class Driver:
         logged, checkpoint = self.store.load_checkpoint()
         flow = self.start_flow(checkpoint)
         carried = self.store.state(self.store.last_good())
+        extra = 0.0  # model years spent on operators since the last evaluation
         try:
             request = next(flow)
             while True:
@@ -47,14 +48,21 @@ class Driver:
                         reply = self._replayed(x, logged)
                         if reply is None:
                             return self._cut_and_rerun(logged)
-                        logged += 1
+                        logged, extra = logged + 1, 0.0
                     case Evaluate(x):
                         if self.stop.requested:
                             return Outcome.STOPPED
-                        if self._spent():
+                        if self._spent(extra):
                             return Outcome.BUDGET
-                        reply, carried = self._evaluate(x, carried)
-                        logged += 1
+                        reply, carried = self._evaluate(x, carried, extra)
+                        logged, extra = logged + 1, 0.0
+                    case Operator(x):
+                        kept = self.store.load_operator(logged)
+                        if kept is None and self.stop.requested:
+                            return Outcome.STOPPED
+                        if kept is None and self._spent(self.model.operator_years):
+                            return Outcome.BUDGET
+                        reply, extra = kept or self._operator(x, carried)
                     case Checkpoint(state) if self._due(logged):
                         self.store.save_checkpoint(state)
                 request = flow.send(reply)
@@ -63,14 +71,22 @@ class Driver:
         finally:
             flow.close()
 
-    def _spent(self) -> bool:
-        done = self.store.records[-1]["model_years"] if self.store.records else 0.0
-        return done + self.model.years > self.budget_years * (1 + 1e-12)
+    def _done(self) -> float:
+        return self.store.records[-1]["model_years"] if self.store.records else 0.0
+
+    def _spent(self, extra: float) -> bool:
+        return self._done() + extra + self.model.years > self.budget_years * (1 + 1e-12)
+
+    def _operator(self, x: Any, carried: State) -> tuple[StepOperator, float]:
+        """The one-step operator at x on top of the carried state, and its model years; kept before it is passed on."""
+        operator = self.model.operator(self.model.replace(carried, self.model.layout.unpack(x, fill=0.0)))
+        self.store.save_operator(operator, self.model.operator_years)
+        return operator, self.model.operator_years
 
     def _due(self, logged: int) -> bool:
         return logged == len(self.store.records) and logged % self.store.header.store.checkpoint_every == 0
 
-    def _evaluate(self, x: Any, carried: State) -> tuple[Any, State]:
+    def _evaluate(self, x: Any, carried: State, extra: float) -> tuple[Any, State]:
         """Evaluate T at x on top of the carried state; log; give the reply and the state to carry on."""
         layout = self.model.layout
         before = layout.unpack(x)
@@ -83,11 +99,10 @@ class Driver:
         except ModelFailure as error:
             failure, g, after = str(error), None, None
         wall = time.perf_counter() - began
-        done = self.store.records[-1]["model_years"] if self.store.records else 0.0
-        record = {
+        record: dict[str, Any] = {
             "phase": self._phase(),
             "failure": failure,
-            "model_years": done + self.model.years,
+            "model_years": self._done() + extra + self.model.years,
             "wall_seconds": wall,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "drift": None,

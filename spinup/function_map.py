@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers import StepOperator
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
 from spinup.maps import Diagnostic
@@ -118,6 +119,13 @@ class FunctionMap:
     def start(self) -> State:
         """The full state to start from, by dotted name."""
         return dict(self._start)
+
+    has_operator = False  # a function of a whole period takes no single step
+    operator_years = 0.0
+
+    def operator(self, state: State) -> StepOperator:
+        """There is none: raises UsageError."""
+        raise UsageError(f"{self.name} is a function of a whole period: it has no one-step operator")
 
     def prepare(self) -> None:
         """Compile the function, if it is to be. Raises UsageError where JAX cannot."""

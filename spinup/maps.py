@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from solvers import StepOperator
 from spinup.state import Fields, Layout, State
 
 
@@ -25,6 +26,7 @@ class FixedPointMap(Protocol):
     name: str
     years: float  # model years of one evaluation
     diagnostics: dict[str, Diagnostic]
+    has_operator: bool  # whether it can take a single time step
     conserved: tuple[tuple[str, ...], ...]  # groups of variables whose summed content the map conserves
 
     @property
@@ -48,6 +50,15 @@ class FixedPointMap(Protocol):
 
     def replace(self, state: State, fields: Fields) -> State:
         """`state` with other accelerated variables; unchanged to the bit where they do not change."""
+        ...
+
+    def operator(self, state: State) -> StepOperator:
+        """The sparse Jacobian of one time step at `state`; only where `has_operator`."""
+        ...
+
+    @property
+    def operator_years(self) -> float:
+        """Model years that `operator` costs."""
         ...
 
     def diagnose(self, state: State) -> dict[str, float]:

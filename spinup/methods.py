@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from solvers import Flow, Method, Stop, anderson, picard, within
+from solvers import Flow, Method, Stop, anderson, picard, pseudo_transient, within
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
 from spinup.conserve import conserve as conserved_within
 from spinup.conserve import totals
@@ -41,7 +41,19 @@ class AndersonSettings(MethodSettings):
     conserve: bool = Field(True, description="keep the totals that the map conserves")
 
 
-METHODS: dict[str, type[MethodSettings]] = {"picard": PicardSettings, "anderson": AndersonSettings}
+class PtcSettings(MethodSettings):
+    """Settings of pseudo-transient continuation; see `solvers.pseudo_transient`."""
+
+    first: float = Field(20.0, gt=0, description="first pseudo-time step, in periods")
+    growth: float = Field(1.3, ge=1, description="factor by which the pseudo-time step grows")
+    largest: float = Field(1e4, gt=0, description="largest pseudo-time step, in periods")
+    depth: int = Field(6, ge=0, description="secants held")
+    cut: float = Field(0.05, ge=0, lt=1, description="singular values of the secants below this share are left out")
+    bounds: bool = Field(True, description="keep candidates within physical bounds")
+    conserve: bool = Field(True, description="keep the totals that the map conserves")
+
+
+METHODS: dict[str, type[MethodSettings]] = {"picard": PicardSettings, "anderson": AndersonSettings, "ptc": PtcSettings}
 
 
 def check_method(name: str) -> None:
@@ -70,13 +82,22 @@ def validated(model: type[BaseModel], settings: Mapping[str, Any], owner: str) -
         raise UsageError(f"{owner}.{name} = {first['input']!r}: {first['msg'].lower()}") from error
 
 
+def check_capability(method: str, model: FixedPointMap) -> None:
+    """Raise UsageError where the method asks for what the map does not have."""
+    if method == "ptc" and not model.has_operator:
+        raise UsageError(
+            f"method 'ptc' needs a map that can take a single time step, {model.name} cannot: use anderson"
+        )
+
+
 def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Array) -> Method:
     """The method as the driver starts it from x0."""
     if method == "picard":
         return picard
     options = dict(settings)
     project = _projection(model, x0, bounds=options.pop("bounds"), conserve=options.pop("conserve"))
-    return partial(anderson, inner=model.layout.inner, project=project, **options)
+    algorithm: Callable[..., Flow] = anderson if method == "anderson" else pseudo_transient
+    return partial(algorithm, inner=model.layout.inner, project=project, **options)
 
 
 def _projection(model: FixedPointMap, x0: Array, *, bounds: bool, conserve: bool) -> Callable[[Array], Array] | None:

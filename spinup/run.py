@@ -18,7 +18,7 @@ from spinup.devices import check_one_process
 from spinup.driver import Driver
 from spinup.errors import SpinupError, StoreError, UsageError
 from spinup.maps import FixedPointMap
-from spinup.methods import after_direct, bind, check_settings, validated
+from spinup.methods import after_direct, bind, check_capability, check_settings, validated
 from spinup.period import parse_years
 from spinup.provenance import git_state, machine, package_versions
 from spinup.state import State
@@ -118,6 +118,7 @@ def run(
     other = None if restart else _read_start(start)
     progress.note(f"building {case.name}")
     model = _built(case)
+    check_capability(chosen, model)
     if restart:
         other = _read_restart(model, Path(str(start)))
     first = model.start() if other is None else _fitting(other, model, str(start))

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers import StepOperator
 from spinup.compilation import use_compilation_cache
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
@@ -27,6 +28,7 @@ from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
 from spinup.veros_diagnostics import available, make_diagnose
+from spinup.veros_operator import BATCH, FORWARD_EULER, probes, step_operator
 
 GHOST = 2  # width of Veros' halo
 GHOST_DIMS = ("xt", "yt", "xu", "yu")
@@ -197,6 +199,8 @@ class VerosMap:
         self.conserved: tuple[tuple[str, ...], ...] = ()  # every setup has its own sources and sinks
         self.diagnostics = available(self._template.settings)
 
+    has_operator = True
+
     # --- what a map is ---------------------------------------------------------------------------
 
     def start(self) -> State:
@@ -230,6 +234,15 @@ class VerosMap:
         for name in self._accelerate:
             state[name] = self._put(state[name], np.asarray(fields[name]).T)
         return state
+
+    def operator(self, state: State) -> StepOperator:
+        """The sparse Jacobian of one step of the accelerated tracers; see `veros_operator`."""
+        return step_operator(self.layout, self._respond, state, steps=self.period.steps, cyclic=self._cyclic)
+
+    @cached_property
+    def operator_years(self) -> float:
+        """Model years that `operator` costs."""
+        return self.years / self.period.steps * probes(self.layout, cyclic=self._cyclic)
 
     @cached_property
     def layout(self) -> Layout:
@@ -366,6 +379,53 @@ class VerosMap:
         with _traceable():
             markov, _ = jax.lax.scan(body, dict(markov), None, length=steps)
         return self._canonical(markov)
+
+    @property
+    def _cyclic(self) -> bool:
+        return bool(self._template.settings.enable_cyclic_x)
+
+    @cached_property
+    def _respond(self) -> Any:
+        """The change of the accelerated tracers after one forward-Euler step, for many perturbations, compiled."""
+        import jax
+        import jax.numpy as jnp
+        from veros.core import utilities
+
+        leaves, structure = jax.tree_util.tree_flatten(self._template)
+        ocean = jnp.asarray(self._template.variables.maskT) > 0.5
+        inner = (slice(GHOST, -GHOST), slice(GHOST, -GHOST))
+
+        def one_step(markov: State) -> Any:
+            state = jax.tree_util.tree_unflatten(structure, leaves)
+            with state.variables.unlock():
+                for name, value in markov.items():
+                    setattr(state.variables, name, value)
+            settings = state.settings
+            usual = settings.AB_eps
+            with settings.unlock():
+                settings.AB_eps = FORWARD_EULER
+            try:
+                self._setup.step(state)
+            finally:
+                with settings.unlock():
+                    settings.AB_eps = usual
+            after = [jnp.take(getattr(state.variables, n), state.variables.tau, axis=-1) for n in self._accelerate]
+            return jnp.stack([_interior(a).T for a in after])
+
+        def perturbed(markov: State, perturbation: Any) -> Any:
+            markov = dict(markov)
+            for name, change in zip(self._accelerate, perturbation, strict=True):
+                full = utilities.enforce_boundaries(jnp.zeros(ocean.shape).at[inner].set(change.T), self._cyclic)
+                markov[name] = markov[name] + (full * ocean)[..., None]
+            return one_step(markov)
+
+        @jax.jit
+        def respond(markov: State, perturbations: Any) -> Any:
+            with _traceable():
+                base = one_step(markov)
+                return jax.lax.map(lambda p: perturbed(markov, p) - base, perturbations, batch_size=BATCH)
+
+        return respond
 
     def _canonical(self, markov: State) -> State:
         """Roll the time levels so that taum1, tau, taup1 are 0, 1, 2."""

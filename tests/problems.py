@@ -18,7 +18,7 @@ class Problem:
     solution: np.ndarray | None = None
 
     @property
-    def T(self) -> Callable[[np.ndarray], np.ndarray]:  # noqa: N802, the papers' name
+    def T(self) -> Callable[[np.ndarray], np.ndarray]:
         return self.map(np)
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-METHODS = {"picard": "direct integration", "anderson": "Anderson acceleration"}
+METHODS = {"picard": "direct integration", "anderson": "Anderson acceleration", "ptc": "pseudo-transient continuation"}
 OUTCOMES = {
     "converged": "converged",
     "budget": "budget spent",

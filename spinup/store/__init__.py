@@ -6,6 +6,7 @@
       drift(evaluation), model_years, ...  what was measured of each evaluation
       start/                               the full state the run began with
       states/                              full states that are kept, by slot
+      operators/                           one-step operators, where the method asks for them
       checkpoints/a, checkpoints/b         the method's own state, newest two
       log/                                 the journal, one JSON file an evaluation, and the lock
 

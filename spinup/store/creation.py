@@ -75,6 +75,7 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
         )
     group.create_group("log")
     group.create_group("checkpoints")
+    group.create_group("operators")
     states = group.create_group("states", attributes={"variables": list(start)})
     first = group.create_group("start")
     write_tree(first, start, {n: model.dims(n) for n in start}, {n: model.attrs(n) for n in start})

@@ -5,14 +5,16 @@ import errno
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
+from scipy.sparse import csc_array
 from zarr.errors import ZarrUserWarning
 
+from solvers import StepOperator
 from spinup.errors import StoreError, StoreFull, UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
@@ -145,6 +147,54 @@ class RunStore:
                 return record["evaluations"], read_tree(self._group["checkpoints"][name])
         return 0, None
 
+    # --- one-step operators ----------------------------------------------------------------------
+
+    def save_operator(self, operator: StepOperator, years: float) -> None:
+        """Keep the operator the method asked for after the evaluations so far, and what it cost."""
+        count = len(self.records)
+        with _disk(self.path):
+            self._drop_operators(lambda n: n < self._needed_from() or n >= count)
+            group = self._group["operators"].create_group(f"{count:06d}")
+            matrix = operator.matrix
+            write_tree(
+                group,
+                {
+                    "data": matrix.data,
+                    "indices": matrix.indices,
+                    "indptr": matrix.indptr,
+                    "size": int(matrix.shape[0]),
+                    "steps": operator.steps,
+                },
+            )
+            record = {
+                "evaluations": count,
+                "years": years,
+                "files": fingerprints(self.path, tree_files(self.path, group)),
+            }
+            write_record(self._operator_path(count), record)
+
+    def load_operator(self, count: int) -> tuple[StepOperator, float] | None:
+        """The operator asked for after `count` evaluations and its model years; None where it is not there intact."""
+        try:
+            record = read_record(self._operator_path(count))
+        except (OSError, ValueError):
+            return None
+        if damaged(self.path, record["files"]):
+            return None
+        tree = read_tree(self._group["operators"][f"{count:06d}"])
+        shape = (tree["size"], tree["size"])
+        matrix = csc_array((tree["data"], tree["indices"], tree["indptr"]), shape=shape)
+        return StepOperator(matrix, tree["steps"]), record["years"]
+
+    def _drop_operators(self, unwanted: Callable[[int], bool]) -> None:
+        for folder in (self.path / "operators").glob("[0-9]*"):
+            if unwanted(int(folder.name)):
+                self._operator_path(int(folder.name)).unlink(missing_ok=True)
+                shutil.rmtree(folder)
+
+    def _operator_path(self, count: int) -> Path:
+        return self.path / "log" / f"operator-{count:06d}.json"
+
     # --- soundness -------------------------------------------------------------------------------
 
     def repair(self) -> list[str]:
@@ -177,6 +227,7 @@ class RunStore:
         for name, record in self._checkpoints().items():
             if record["evaluations"] > count:
                 self._checkpoint_path(name).unlink()
+        self._drop_operators(lambda n: n >= count)
         self.records = self.records[:count]
         for name in self._variables:
             for array in (self._array(name), self._array(name + "_before")):

@@ -1,0 +1,129 @@
+"""Pseudo-transient continuation with a frozen one-step operator, and secants for what the operator misses.
+
+Source: C. T. Kelley and D. E. Keyes, SIAM J. Numer. Anal. 35 (1998), 508-523: implicit Euler steps in a pseudo-time τ
+that grow as the state nears the equilibrium. The multisecant correction in the preconditioned norm is that of
+Anderson acceleration (H. Fang and Y. Saad, Numer. Linear Algebra Appl. 16 (2009), 197-221).
+
+    r_k = T(x_k) - x_k,   P_k^-1 v = (n A_k - I / Δτ_k)^-1 v - v,   b_j = Δr_j - Δx_j / Δτ_k
+    γ = argmin ||P_k^-1 (r_k - Σ γ_j b_j)||,   dx = -Σ γ_j Δx_j - P_k^-1 (r_k - Σ γ_j b_j)
+    x_{k+1} = T(x_k + dx)
+
+A = J - I is the Jacobian of one time step of the accelerated variables less the identity, sparse, and n the number of
+steps of a period: n A is the tendency, linearised; P^-1 is the inverse of exp(n A) - I in its simplest form that does
+not overflow, shifted by the pseudo-time step. What A does not know (in an ocean, how the circulation answers a change
+of temperature) the secants learn.
+
+Differs from the source: Δτ grows by a factor a step, not with the residual, which is larger right after a jump though
+the error is smaller; T is applied once more after each step, so that the fast part of the model answers the jump
+before the residual is taken.
+
+Shapes: x, r, dx are (n,); at most `depth` secants are held, newest last. Δτ is in periods.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Operator, Outcome, StepOperator, Stop
+
+TRIES = 5  # failures in a row before giving up
+SHRINK = 0.25  # of Δτ after a failure
+
+
+def pseudo_transient(
+    x: Array,
+    *,
+    stop: Stop,
+    checkpoint: Mapping[str, Any] | None = None,
+    inner: InnerProduct = EUCLIDEAN,
+    first: float = 20.0,
+    growth: float = 1.3,
+    largest: float = 1e4,
+    depth: int = 6,
+    cut: float = 0.05,
+    project: Callable[[Array], Array] | None = None,
+) -> Flow:
+    """Equilibrium by pseudo-transient continuation from x, a NumPy vector of shape (n,).
+
+    first: Δτ of the first step, in periods; growth: its factor a step; largest: where it stops growing.
+    depth: secants held; 0 leaves the operator alone.
+    cut: singular values of the secants below this share of the largest are left out.
+    project: applied to every candidate; `within(lower, upper)` keeps it within bounds.
+
+    A Failure after a jump goes back to T(x) of the last good pair with a quarter of Δτ and no secants. UNSTABLE after
+    5 failures in a row or at the first evaluation.
+    """
+    saved = {"x": x} if checkpoint is None else checkpoint
+    x = np.asarray(saved["x"])
+    step = float(saved.get("step", first))
+    dxs, drs = list(saved.get("dxs", [])), list(saved.get("drs", []))
+    last = (saved["x_last"], saved["r_last"]) if "x_last" in saved else None
+    failures = 0
+
+    while True:
+        operator = yield Operator(x)
+        g = yield Evaluate(x)
+        if isinstance(g, Failure):
+            return Outcome.UNSTABLE  # x is T of a good state, or the start: there is nothing to go back to
+        if stop(x, g):
+            return Outcome.CONVERGED
+        r = g - x
+        if last is not None and depth:
+            dxs, drs = [*dxs, x - last[0]][-depth:], [*drs, r - last[1]][-depth:]
+        last = (x, r)
+
+        while True:
+            candidate = x + secant_step(operator, r, dxs, drs, step, inner, cut)
+            candidate = candidate if project is None else project(candidate)
+            relaxed = yield Evaluate(candidate)
+            if not isinstance(relaxed, Failure):
+                break
+            failures += 1
+            if failures == TRIES:
+                return Outcome.UNSTABLE
+            step, dxs, drs = SHRINK * step, [], []
+        failures = 0
+        if stop(candidate, relaxed):
+            return Outcome.CONVERGED
+        x, step = relaxed, min(growth * step, largest)
+        yield Checkpoint({"x": x, "step": step, "dxs": dxs, "drs": drs, "x_last": last[0], "r_last": last[1]})
+
+
+def secant_step(
+    operator: StepOperator,
+    r: np.ndarray,
+    dxs: list[np.ndarray],
+    drs: list[np.ndarray],
+    step: float,
+    inner: InnerProduct,
+    cut: float,
+) -> np.ndarray:
+    """dx of the header, (n,)."""
+    precondition = shifted_inverse(operator, 1 / step)
+    if not dxs:
+        return -precondition(r)
+    X = np.stack(dxs, axis=1)
+    B = np.stack(drs, axis=1) - X / step
+    PB = np.stack([precondition(b) for b in B.T], axis=1)
+    Pr = precondition(r)
+    root = np.ones(len(r)) if inner.weights is None else np.sqrt(np.asarray(inner.weights))
+    columns = root[:, None] * PB
+    scale = 1 / np.maximum(np.linalg.norm(columns, axis=0), np.finfo(float).tiny)
+    gamma = scale * np.linalg.lstsq(columns * scale, root * Pr, rcond=cut)[0]
+    return -(X @ gamma) - (Pr - PB @ gamma)
+
+
+def shifted_inverse(operator: StepOperator, shift: float) -> Callable[[np.ndarray], np.ndarray]:
+    """v -> (n A - shift I)^-1 v - v, by sparse LU; n A is the tendency over a period."""
+    from scipy.sparse import csc_array, eye_array
+    from scipy.sparse.linalg import splu
+
+    size = operator.matrix.shape[0]
+    factors = splu(csc_array(operator.steps * operator.matrix - shift * eye_array(size)))
+
+    def precondition(v: np.ndarray) -> np.ndarray:
+        return factors.solve(v) - v
+
+    return precondition
