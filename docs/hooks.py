@@ -26,7 +26,11 @@ DATA = Path(__file__).parent / "data"
 FILL = re.compile(r"^<!-- fill: (.+?) -->$", re.MULTILINE)
 SHOWN_YEARS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 700, 1000, 1500, 2000)
 LEVELS = (2.5, 2.0, 1.5, 1.0, 0.5, 0.2, 0.1)  # K
-RUNS = {"direct": "direct integration", "anderson": "Anderson acceleration"}
+RUNS = {
+    "direct": "direct integration",
+    "anderson": "Anderson acceleration",
+    "ptc": "pseudo-transient continuation",
+}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -46,7 +50,7 @@ def fill(text: str) -> str:
 
 
 def measured(run: str) -> list[dict[str, float | None]]:
-    """Year, drift (K per year) and error (K, None where unknown) of `direct` or `anderson`."""
+    """Year, drift (K per year) and error (K, None where unknown) of a run of RUNS."""
     file = DATA / f"acc_coarse_{run}.json"
     try:
         return sorted(json.loads(file.read_text()), key=lambda row: row["year"])
@@ -66,14 +70,12 @@ def years_table() -> str:
     runs = {run: measured(run) for run in RUNS}
     cells = []
     for level in LEVELS:
-        direct, anderson = (years_to(runs[run], level) for run in RUNS)
-        if direct is None and anderson is None:
+        direct, *others = (years_to(runs[run], level) for run in RUNS)
+        if direct is None:
             continue
-        ratio = f"{direct / anderson:.1f}" if direct and anderson else "–"
-        cells.append((f"{level:g}", *(f"{y:g}" if y else "not reached" for y in (direct, anderson)), ratio))
-    if all(row["error"] is None for row in runs["anderson"]):
-        return "The error of the accelerated run has not been measured yet.\n"
-    return table(("error, K", *RUNS.values(), "ratio"), cells)
+        faster = [f"{years:.3g} ({direct / years:.1f} times fewer)" if years else "not reached" for years in others]
+        cells.append((f"{level:g}", f"{direct:g}", *faster))
+    return table(("error, K", *RUNS.values()), cells)
 
 
 def years_to(rows: Sequence[dict[str, Any]], level: float) -> float | None:
@@ -88,7 +90,7 @@ def years_to(rows: Sequence[dict[str, Any]], level: float) -> float | None:
 
 
 def error_figure() -> str:
-    """Error against model years of both runs, logarithmic in both."""
+    """Error against model years of all runs, logarithmic in both."""
     curves = {run: [(r["year"], r["error"]) for r in measured(run) if r["year"] and r["error"]] for run in RUNS}
     points = [point for curve in curves.values() for point in curve]
     width, height, left, bottom = 640, 300, 50, 260
@@ -113,7 +115,7 @@ def error_figure() -> str:
     for row, run in enumerate(drawn):
         line = " ".join(place(*point) for point in curves[run])
         parts.append(f'<polyline class="{run}" points="{line}"/>')
-        parts.append(f'<text class="{run}" x="{left + 10}" y="{bottom - 30 + 16 * row}">{RUNS[run]}</text>')
+        parts.append(f'<text class="{run}" x="{left + 10}" y="{bottom - 46 + 16 * row}">{RUNS[run]}</text>')
     parts.append(f'<text x="{width - 10}" y="{bottom + 34}" text-anchor="end">model years</text>')
     parts.append(f'<text x="{left + 4}" y="11">error, K</text>')
     title = "Error of the coarse ACC against model years"
