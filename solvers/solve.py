@@ -4,6 +4,8 @@ from collections.abc import Callable
 from math import inf, isfinite, nan
 from typing import Any
 
+import numpy as np
+
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.requests import Array, Evaluate, Failure, Method, Operator, Outcome, StepOperator, Stop
 from solvers.result import Result
@@ -55,10 +57,15 @@ def solve(
     return Result(outcome, best, least if least < inf else nan, len(history), history)
 
 
+def _own(a: Array) -> Array:
+    """A copy where somebody could write into it: a map may work in its argument or reuse its result's memory."""
+    return a.copy() if isinstance(a, np.ndarray) else a
+
+
 def _evaluate(T: Callable[[Array], Array], x: Array, inner: InnerProduct) -> tuple[Array | Failure, float]:
     """T(x) and its residual norm, or a Failure and nan."""
     try:
-        g = T(x)
+        g = _own(T(_own(x)))
         norm = inner.norm(g - x)
     except ArithmeticError as error:
         return Failure(f"{type(error).__name__}: {error}"), nan

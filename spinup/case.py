@@ -1,5 +1,6 @@
 """A case: what a scientist runs. One Python file that defines `CASE`."""
 
+import ast
 import importlib.util
 import inspect
 import os
@@ -38,8 +39,11 @@ class Case:
 
     @property
     def file(self) -> Path | None:
-        """The file `build` was written in; None where it was typed in."""
-        name = inspect.getsourcefile(self.build)
+        """The file `build` was written in; None where it was typed in, or is no plain function."""
+        try:
+            name = inspect.getsourcefile(self.build)
+        except TypeError:
+            return None
         return Path(name).resolve() if name and Path(name).is_file() else None
 
 
@@ -78,6 +82,16 @@ def load_case(name: str | os.PathLike[str]) -> Case:
     return import_case(file)
 
 
+def defines_case(text: str) -> bool:
+    """Whether a file's text sets CASE at its top level: only such a file may be imported for its case."""
+    try:
+        body = ast.parse(text).body
+    except SyntaxError:
+        return False
+    names = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
+    return any(isinstance(name, ast.Name) and name.id == "CASE" for name in names)
+
+
 def import_case(file: Path) -> Case:
     """The `CASE` of a file. Raises UsageError where it does not import or defines none."""
     spec = importlib.util.spec_from_file_location(f"spinup_case_{file.stem}", file)
@@ -89,7 +103,7 @@ def import_case(file: Path) -> Case:
         spec.loader.exec_module(module)
     except UsageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         where = _line_in(error, file)
         raise UsageError(f"case file {file} does not import{where}: {type(error).__name__}: {error}") from error
     case = getattr(module, "CASE", None)
@@ -98,7 +112,7 @@ def import_case(file: Path) -> Case:
     return case
 
 
-def _line_in(error: Exception, file: Path) -> str:
+def _line_in(error: BaseException, file: Path) -> str:
     if isinstance(error, SyntaxError):
         return f" (line {error.lineno})"
     trace, line = error.__traceback__, None

@@ -14,6 +14,7 @@ import contextlib
 import json
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -148,7 +149,7 @@ def report(
     if as_json:
         print(json.dumps(report_numbers(runs)))
     else:
-        out_console.print(f"wrote {path}", soft_wrap=True)
+        out_console.print(f"wrote {path}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -182,7 +183,7 @@ def cases(as_json: Json = False, debug: Debug = False) -> None:
         return
     table = Table("case", "title", "file", box=None)
     for row in rows:
-        table.add_row(row["name"], row["title"], row["file"])
+        table.add_row(*(escape(row[key]) for key in ("name", "title", "file")))
     out_console.print(table)
 
 
@@ -213,7 +214,7 @@ def main() -> None:
         sys.exit(STOPPED)
     except SpinupError as error:
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exception(error)
         error_console.print(f"spinup: {error}", soft_wrap=True, highlight=False, markup=False, style="red")
         sys.exit(STORE if isinstance(error, StoreError) else USAGE)
 
@@ -263,13 +264,14 @@ def _finish(result: Any, as_json: bool) -> None:
             f"({result.evaluations} evaluations){drift}",
             soft_wrap=True,
             highlight=False,
+            markup=False,
         )
         follow = f"spinup report {result.path}"
         if result.outcome.value in ("budget", "stopped"):
             follow = f"spinup resume {result.path}" + (
                 ' --budget "... years"' if result.outcome.value == "budget" else ""
             )
-        out_console.print(f"next: {follow}", soft_wrap=True, highlight=False)
+        out_console.print(f"next: {follow}", soft_wrap=True, highlight=False, markup=False)
     if code:
         raise typer.Exit(code)
 
@@ -282,8 +284,8 @@ def _status_table(found: dict[str, Any]) -> Table:
     def number(value: float | None, unit: str = "") -> str:
         return "-" if value is None else f"{value:.3g}{unit}"
 
-    table.add_row("run", found["run"])
-    table.add_row("case", f"{found['case']}, {found['method']}")
+    table.add_row("run", escape(found["run"]))
+    table.add_row("case", escape(f"{found['case']}, {found['method']}"))
     table.add_row("state", outcome_words(found["state"]))
     table.add_row("model years", f"{found['model_years']:g} of {found['budget_years']:g}")
     failures = f" ({found['failures']} failed)" if found["failures"] else ""
@@ -294,7 +296,7 @@ def _status_table(found: dict[str, Any]) -> Table:
     )
     table.add_row("wall time", number(found["wall_seconds"], " s") + f", left {number(found['seconds_left'], ' s')}")
     for problem in found["problems"]:
-        table.add_row("[red]damage[/]", problem)
+        table.add_row("[red]damage[/]", escape(problem))
     return table
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from solvers import Checkpoint, Evaluate, Failure, Flow, Operator, Outcome, StepOperator
-from spinup.errors import ModelFailure
+from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import State
 from spinup.stopping import StopFlag
 from spinup.store import RunStore
 
-REPLAY_TOLERANCE = 1e-10  # relative; a replayed request that differs by more is another request
+REPLAY_TOLERANCE = 1e-10  # of the variable's largest value; a replayed request that differs by more is another request
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,13 @@ class Driver:
             layout.check_finite(g)
         except ModelFailure as error:
             failure, g, after = str(error), None, None
+        except SpinupError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"evaluation {len(self.store.records)}: {self.model.name} raised {type(error).__name__}: {error}; "
+                f"the evaluations before it are safe: start the mended case from them, --start {self.store.path}"
+            ) from error
         wall = time.perf_counter() - began
         record: dict[str, Any] = {
             "phase": self._phase(),
@@ -119,10 +126,18 @@ class Driver:
             "drift": layout.inner.norm(residual) / self.model.years,
             "residual": layout.rms(residual),
             "mean": layout.means(g),
-            "diagnostics": self.model.diagnose(after),
+            "diagnostics": self._diagnose(after),
         }
         self.progress(self.store.append(record, before, layout.unpack(g), after))
         return g, after
+
+    def _diagnose(self, state: State) -> dict[str, float | None]:
+        """The diagnostics; none where they fail, for what was computed must not be lost with them."""
+        try:
+            return dict(self.model.diagnose(state))
+        except Exception as error:  # the diagnostics of a case are its author's code
+            warnings.warn(f"a diagnostic failed: {type(error).__name__}: {error}", stacklevel=2)
+            return dict.fromkeys(self.model.diagnostics)
 
     def _phase(self) -> str:
         direct = len(self.store.records) < self.store.header.start_periods
@@ -132,9 +147,10 @@ class Driver:
         """The logged reply to evaluation `number`, or None where the request is not the logged one."""
         layout = self.model.layout
         logged = layout.pack(self.store.fields(number, before=True))
-        scale = max(1.0, float(np.max(np.abs(logged), initial=0.0)))
-        if np.max(np.abs(np.asarray(x) - logged), initial=0.0) > REPLAY_TOLERANCE * scale:
-            return None
+        for part in layout.slices.values():
+            largest = np.max(np.abs(logged[part]), initial=0.0)
+            if not np.max(np.abs(np.asarray(x)[part] - logged[part]), initial=0.0) <= REPLAY_TOLERANCE * largest:
+                return None
         failure = self.store.records[number]["failure"]
         if failure is not None:
             return Failure(failure)

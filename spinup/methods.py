@@ -16,7 +16,7 @@ from spinup.suggest import did_you_mean
 
 
 class MethodSettings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PicardSettings(MethodSettings):

@@ -1,5 +1,6 @@
 """Model time: periods and budgets in words, steps and years."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -34,8 +35,8 @@ def parse_years(text: str | float) -> float:
         years = float(text)
     else:
         years = parse_duration(text, days_per_year=365.0) / (365.0 * SECONDS_PER_DAY)
-    if not years > 0:
-        raise UsageError(f"a budget of {text!r} must be positive")
+    if not 0 < years < math.inf:
+        raise UsageError(f"a budget of {text!r} must be positive and finite")
     return years
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from spinup.run import Progress as RunProgress
 from spinup.store import Header
@@ -87,7 +88,7 @@ class LiveProgress(_Watching):
 
     def started(self, header: Header, records: list[dict[str, Any]]) -> None:
         super().started(header, records)
-        self._console.print(f"[bold]{header.title}[/]")
+        self._console.print(Text(header.title, style="bold"))
         self._console.print(
             f"{header.method}, budget {header.budget_years:g} model years, tolerance {header.tolerance:g} per year"
         )
@@ -104,7 +105,7 @@ class LiveProgress(_Watching):
             self._live.update(self._draw())
 
     def note(self, text: str) -> None:
-        self._console.print(f"[dim]{text}[/]", highlight=False)
+        self._console.print(Text(text, style="dim"))
 
     def ended(self) -> None:
         if self._live is not None:
@@ -120,7 +121,7 @@ class LiveProgress(_Watching):
         for name in shown[0] if shown else ():
             table.add_column(name, justify="right")
         for facts in shown:
-            table.add_row(*facts.values())
+            table.add_row(*(Text(fact) for fact in facts.values()))
         whole = Table.grid()
         whole.add_row(table)
         drifts = [r["drift"] for r in self.records if r["drift"] is not None]

@@ -1,5 +1,7 @@
 """`spinup.run` and `spinup.resume`: a case, a store, a driver."""
 
+import json
+import math
 import os
 import sys
 import time
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from solvers import Flow, Outcome, Stop
-from spinup.case import Case, import_case, load_case
+from spinup.case import Case, defines_case, import_case, load_case
 from spinup.devices import check_one_process
 from spinup.driver import Driver
 from spinup.errors import SpinupError, StoreError, UsageError
@@ -22,9 +24,9 @@ from spinup.methods import after_direct, bind, check_capability, check_settings,
 from spinup.period import parse_years
 from spinup.provenance import git_state, machine, package_versions
 from spinup.state import State
-from spinup.stopping import stop_on_signals
+from spinup.stopping import StopFlag, stop_on_signals
 from spinup.store import Header, RunStore
-from spinup.store.creation import occupied
+from spinup.store.creation import check_names, occupied
 from spinup.store.header import StoreSettings, read_header
 from spinup.store.journal import read_journal
 from spinup.store.view import open_state
@@ -114,14 +116,30 @@ def run(
     }
     if header["start_periods"] < 0:
         raise UsageError(f"start_periods = {header['start_periods']} must not be negative")
+    with stop_on_signals(progress.note) as flag:
+        return _start(case, chosen, header, start, path, progress, flag)
+
+
+def _start(
+    case: Case,
+    chosen: str,
+    header: dict[str, Any],
+    start: Any,
+    path: Path,
+    progress: Progress,
+    flag: StopFlag,
+) -> RunResult:
+    """Build the map, make the store, and drive."""
     restart = isinstance(start, (str, os.PathLike)) and Path(start).is_file()
     other = None if restart else _read_start(start)
     progress.note(f"building {case.name}")
     model = _built(case)
+    check_names(model)
     check_capability(chosen, model)
     if restart:
         other = _read_restart(model, Path(str(start)))
-    first = model.start() if other is None else _fitting(other, model, str(start))
+    origin = "given in Python" if isinstance(start, Mapping) else str(start)
+    first = model.start() if other is None else _fitting(other, model, origin)
     model.layout.check_start(model.fields(first))
     if header["budget_years"] < model.years * (1 - 1e-12):
         raise UsageError(
@@ -129,12 +147,12 @@ def run(
         )
     full = Header(
         **header,
-        start="the map's own start" if other is None else str(start),
+        start="the map's own start" if other is None else origin,
         map=model.describe(),
         years_per_evaluation=model.years,
     )
     with RunStore.create(path, full, model, first) as store_:
-        return _drive(model, store_, progress)
+        return _drive(model, store_, progress, flag)
 
 
 def resume(
@@ -161,16 +179,28 @@ def resume(
     }
     path = Path(path)
     progress = progress or Progress()
-    with RunStore.resume(path) as store, _stored_case(store.header, case, progress) as found:
+    with (
+        stop_on_signals(progress.note) as flag,
+        RunStore.resume(path) as store,
+        _stored_case(store.header, case, progress) as found,
+    ):
         model = _built(found)
         _fitting(store.state(-1), model, f"of run {path}")
+        if differing := _differences(store.header.map, model.describe()):
+            raise UsageError(
+                f"run {path} was made with another map ({differing}): resume it with the case it was made with, "
+                f"or start anew from its end, --start {path}"
+            )
         for sentence in store.repair():
             progress.note(f"damage: {sentence}")
+        done = store.records[-1]["model_years"] if store.records else 0.0
+        if changes["budget_years"] is not None and changes["budget_years"] < done:
+            raise UsageError(f"a budget of {changes['budget_years']:g} model years is below the {done:g} already done")
         for name, value in changes.items():
             if value is not None:
                 setattr(store.header, name, value)
         store.save_header()
-        return _drive(model, store, progress)
+        return _drive(model, store, progress, flag)
 
 
 def _built(case: Case) -> FixedPointMap:
@@ -183,7 +213,7 @@ def _built(case: Case) -> FixedPointMap:
         raise UsageError(f"case {case.name} cannot be built: {type(error).__name__}: {error}") from error
 
 
-def _drive(model: FixedPointMap, store: RunStore, progress: Progress) -> RunResult:
+def _drive(model: FixedPointMap, store: RunStore, progress: Progress, flag: StopFlag) -> RunResult:
     header = store.header
     layout = model.layout
     x0 = layout.pack(model.fields(store.state(-1)))
@@ -202,9 +232,7 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress) -> RunResu
     model.prepare()
     progress.started(header, store.records)
     try:
-        with stop_on_signals(progress.note) as flag:
-            driver = Driver(model, store, start_flow, header.budget_years, flag, progress.evaluated)
-            outcome = driver.run()
+        outcome = Driver(model, store, start_flow, header.budget_years, flag, progress.evaluated).run()
         store.set_outcome(outcome.value)
     finally:
         progress.ended()
@@ -225,8 +253,11 @@ def _stored_case(header: Header, case: Case | None, progress: Progress) -> Itera
     if case is not None:
         yield case
         return
-    if header.case_text is None or header.case_file is None:
-        raise UsageError("the run was started from Python with a case that is in no file: spinup.resume(run, case=...)")
+    if header.case_text is None or header.case_file is None or not defines_case(header.case_text):
+        raise UsageError(
+            "the run was started from Python, by a script or session that defines no CASE: "
+            "go on with it from there, spinup.resume(run, case=...)"
+        )
     file = Path(header.case_file)
     if file.is_file() and file.read_text() == header.case_text:
         yield import_case(file)
@@ -263,18 +294,39 @@ def _read_restart(model: FixedPointMap, file: Path) -> State:
 
 
 def _fitting(state: State, model: FixedPointMap, origin: str) -> State:
-    """`state` if it has the variables and shapes of the map. Raises UsageError otherwise."""
+    """`state` with the variables, shapes and types of the map. Raises UsageError where it does not fit."""
+    fitting = {}
     for name, value in model.start().items():
         if name not in state:
             raise UsageError(f"start state {origin} lacks {name}: it was made with another model")
-        if np.shape(state[name]) != np.shape(value):
-            raise UsageError(
-                f"start state {origin}: {name} has shape {np.shape(state[name])}, the model needs {np.shape(value)}"
-            )
-    return {name: state[name] for name in model.start()}
+        wanted, given = np.asarray(value), np.asarray(state[name])
+        if given.shape != wanted.shape:
+            raise UsageError(f"start state {origin}: {name} has shape {given.shape}, the model needs {wanted.shape}")
+        if not np.can_cast(given.dtype, wanted.dtype, "same_kind"):
+            raise UsageError(f"start state {origin}: {name} is of type {given.dtype}, the model needs {wanted.dtype}")
+        if given.dtype.kind == "f" and np.isnan(given).any() and not np.isnan(wanted).any():
+            raise UsageError(f"start state {origin}: {name} holds NaN: mend it or start from another state")
+        fitting[name] = state[name] if given.dtype == wanted.dtype else given.astype(wanted.dtype)
+    return fitting
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") -> str:
+    """The settings that are not what they were, in words."""
+    found = []
+    for name in sorted(then.keys() | now.keys()):
+        a, b = then.get(name), now.get(name)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += [_differences(a, b, f"{prefix}{name}.")] if a != b else []
+        elif json.dumps(a) != json.dumps(b):
+            found.append(f"{prefix}{name} was {a!r}, is {b!r}")
+    return "; ".join(found)
 
 
 def _positive(name: str, value: float) -> float:
-    if not value > 0:
-        raise UsageError(f"{name} = {value!r} must be positive")
-    return float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} = {value!r} must be a number") from None
+    if not 0 < number < math.inf:
+        raise UsageError(f"{name} = {value!r} must be positive and finite")
+    return number

@@ -14,8 +14,10 @@ DIAGNOSTICS = {
     "kinetic_energy": Diagnostic("J", "kinetic energy of the ocean"),
     "heat_content": Diagnostic("J", "heat content of the ocean relative to 0 degC"),
     "salt_content": Diagnostic("kg", "salt content of the ocean"),
-    "barotropic_transport": Diagnostic("Sv", "range of the barotropic streamfunction"),
-    "overturning_max": Diagnostic("Sv", "maximum of the Eulerian meridional overturning streamfunction below 500 m"),
+    "barotropic_transport": Diagnostic("1e6 m3 s-1", "range of the barotropic streamfunction"),
+    "overturning_max": Diagnostic(
+        "1e6 m3 s-1", "maximum of the Eulerian meridional overturning streamfunction below 500 m"
+    ),
 }
 OVERTURNING_DEPTH = 500.0  # m; above it wind-driven cells hide the overturning
 

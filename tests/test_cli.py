@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zarr
 from helpers import LINEAR
@@ -214,6 +215,33 @@ def test_an_output_that_exists_is_left_alone(tmp_path, linear_run):
     assert snapshot(tmp_path) == {"notes.txt": b"mine"}
 
 
+def test_a_report_never_lands_in_a_run(tmp_path, linear_run):
+    before = snapshot(linear_run)
+    refused("lies in the run", "report", linear_run, "--out", linear_run / "zarr.html")
+    assert snapshot(linear_run) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--budget", "1e999"], ["--tolerance", "inf"], ["--set", "anderson.mixing=Infinity"]]
+)
+def test_infinite_numbers_are_refused(tmp_path, arguments):
+    refused("finite", "run", LINEAR, *arguments, cwd=tmp_path)
+
+
+def test_a_script_is_not_run_again_to_resume(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(LINEAR.read_text().replace("CASE = ", "case = ") + "\nspinup.run(case, out='run', budget=2)\n")
+    subprocess.run([sys.executable, script], cwd=tmp_path, check=True)
+    refused("by a script or session that defines no CASE", "resume", "run", "--budget", 5, cwd=tmp_path)
+
+
+def test_a_start_with_nan_in_a_carried_variable(tmp_path):
+    start = {"c": np.zeros(60), "memory": np.array(np.nan)}
+    with pytest.raises(UsageError, match="memory holds NaN"):
+        spinup.run(LINEAR, out=tmp_path / "run", start=start)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     refused("cannot write the run to", "run", LINEAR, "--out", tmp_path / "file" / "run")
@@ -254,7 +282,7 @@ def test_a_store_from_a_newer_version(tmp_path):
 
 def test_debug_shows_the_traceback():
     done = spinup_command("run", "acc-coarce", "--debug")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert "did you mean 'acc-coarse'" in done.stderr
 

@@ -11,6 +11,8 @@ from helpers import LINEAR, assert_same_numbers
 import solvers
 import spinup
 from solvers import Outcome
+from spinup.errors import UsageError
+from spinup.function_map import FunctionMap
 from spinup.methods import after_direct
 
 
@@ -94,3 +96,34 @@ def test_a_replay_that_differs_cuts_the_log_and_says_so(tmp_path):
         result = spinup.resume(run, budget=25)
     assert result.evaluations == 25
     assert result.model_years == 25
+
+
+def test_a_diagnostic_that_fails_costs_no_evaluation(tmp_path):
+    def step(state):
+        return {"a": 0.5 * state["a"]}
+
+    diagnostics = {"bad": ("1", "always fails", lambda state: 1 / 0)}
+    case = spinup.Case("x", "", lambda: FunctionMap(step, {"a": np.ones(3)}, diagnostics=diagnostics), budget=3)
+    with pytest.warns(UserWarning, match="a diagnostic failed: ZeroDivisionError"):
+        result = spinup.run(case, out=tmp_path / "run")
+    assert result.evaluations == 3
+    assert np.isnan(spinup.open(result.path).bad.values).all()
+
+
+@pytest.mark.parametrize("name", ["drift", "states", "a_before", "evaluation"])
+def test_names_that_would_clash_are_refused(tmp_path, name):
+    case = spinup.Case("x", "", lambda: FunctionMap(dict, {"a": np.ones(3), name: np.ones(3)}), budget=3)
+    with pytest.raises(UsageError, match=f"the name '{name}' is taken"):
+        spinup.run(case, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_map_is_not_resumed(tmp_path):
+    def case(years):
+        return spinup.Case(
+            "x", "", lambda: FunctionMap(dict, {"a": np.ones(3)}, years=years), method="picard", budget=9
+        )
+
+    run = spinup.run(case(1.0), out=tmp_path / "run", tolerance=1e-300, budget=2).path
+    with pytest.raises(UsageError, match="made with another map"):
+        spinup.resume(run, case=case(2.0))

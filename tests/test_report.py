@@ -209,7 +209,7 @@ def test_every_evaluation_failed(tmp_path):
 
 
 def test_interrupted_running_stopped_and_unheard_of(tmp_path):
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UsageError, match=r"evaluation 4: .* raised RuntimeError: power cut"):
         spinup.run(case(failing(4, RuntimeError("power cut"))), out=tmp_path / "r", budget=50)
     run = tmp_path / "r"
     assert "It was interrupted before it ended, and can be resumed." in verdict_of(run)

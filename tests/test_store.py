@@ -205,6 +205,28 @@ def test_a_kill_while_a_state_is_overwritten_costs_only_that_evaluation(linear_r
     assert_same_numbers(linear_run, run)
 
 
+@pytest.mark.parametrize("victims", ["checkpoints", "journal"])
+def test_damage_in_a_run_that_keeps_few_fields(linear_run, tmp_path, victims):
+    """Fields that retention erased cannot be replayed: the run goes back to where it can go on from."""
+    run = tmp_path / "run"
+    spinup.run(LINEAR, out=run, budget=33, store={"checkpoint_every": 5, "fields_every": 7, "states_every": 7})
+    if victims == "checkpoints":
+        for name in "ab":
+            truncate(next(p for p in (run / "checkpoints" / name).rglob("c/*") if p.is_file()))
+    else:
+        truncate(run / "log" / "000022.json")
+    spinup.resume(run, budget=60)
+    ours, theirs = spinup.open(run), spinup.open(linear_run)
+    np.testing.assert_array_equal(ours.drift.values, theirs.drift.values)
+
+
+def test_a_damaged_full_state_is_no_start(tmp_path):
+    run = partial_run(tmp_path)
+    chunk_of(run, 14, "states/memory").unlink()
+    with pytest.raises(StoreError, match=r"full state of evaluation 14 is damaged: states/memory/.* is missing"):
+        spinup.run(LINEAR, out=tmp_path / "other", start=run)
+
+
 # --- one at a time ---
 
 

@@ -86,10 +86,13 @@ def _destination(run: Path, out: str | Path | None) -> Path:
     if out is None:
         return run.with_name(run.name + ".html")
     page = Path(out)
-    if page.is_dir():
+    if page.is_dir() and not (page / "zarr.json").is_file():
         page = page / f"{run.name}.html"
     if page.suffix == ".json":
         raise UsageError(f"{page} is where the numbers would go: name the page, {page.with_suffix('.html').name}")
+    inside = next((folder for folder in page.resolve().parents if (folder / "zarr.json").is_file()), None)
+    if inside is not None:
+        raise UsageError(f"{page} lies in the run {inside}, which holds nothing but the run: put the report elsewhere")
     return page
 
 

@@ -15,7 +15,7 @@ OUTCOMES = {
 }
 NARROW = "\u202f"  # a space at which no line breaks
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_SYMBOLS = {"degC": "°C", "degrees_north": "°N", "degrees_east": "°E", "year": "yr", "1": ""}
+_SYMBOLS = {"degC": "°C", "degrees_north": "°N", "degrees_east": "°E", "year": "yr", "1": "", "1e6 m3 s-1": "Sv"}
 _DIFFERENCES = {"degC": "K", "celsius": "K", "Celsius": "K", "degree_Celsius": "K"}
 
 

@@ -108,6 +108,25 @@ def _create(group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, .
     array[...] = values
 
 
+RESERVED = ("start", "states", "checkpoints", "operators", "log", "zarr.json")
+
+
+def check_names(model: FixedPointMap) -> None:
+    """Raise UsageError where names in the store would clash, or a coordinate has another length than its dimension."""
+    layout = model.layout
+    sizes = {d: n for v in layout.variables for d, n in zip(v.dims, v.shape, strict=True)}
+    names = [*layout.coords, *column_attrs(layout, {}, model.years), *model.diagnostics]
+    for v in layout.variables:
+        names += [v.name, f"{v.name}_before", f"{v.name}_volume"]
+    for name in names:
+        if name in RESERVED or "/" in name or names.count(name) > 1:
+            raise UsageError(f"the name {name!r} is taken, or cannot be used, in a run: give it another")
+    for name, c in layout.coords.items():
+        if np.shape(c.values) != tuple(sizes.get(d, -1) for d in c.dims) and set(c.dims) <= set(sizes):
+            wanted = tuple(sizes[d] for d in c.dims)
+            raise UsageError(f"coordinate {name} has shape {np.shape(c.values)}, its dimensions have {wanted}")
+
+
 def occupied(path: Path) -> str:
     if (path / "zarr.json").is_file():
         return f"{path} is already a run: `spinup resume {path}` goes on with it, or choose another --out"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spinup.errors import StoreError, UsageError
 
@@ -61,4 +61,7 @@ def read_header(path: Path) -> Header:
             f"run {path} was written by a newer spinup (format {attrs['spinup_format']}, "
             f"this one reads up to {FORMAT}): upgrade spinup"
         )
-    return Header.model_validate_json(attrs["header"])
+    try:
+        return Header.model_validate_json(attrs["header"])
+    except ValidationError as error:
+        raise StoreError(f"the header in {path / 'zarr.json'} is damaged: restore it from a copy") from error

@@ -237,7 +237,8 @@ class RunStore:
     def cut_point(self, count: int) -> int:
         """The largest n <= `count` from which the run can go on: a checkpoint (or the start) leads there by
         replay, and the full state to carry on from is intact."""
-        kept, bad_fields, bad_states = self._kept_states(), self._bad_fields(), self._bad_states()
+        kept, bad_states = self._kept_states(), self._bad_states()
+        unusable = self._bad({r["evaluation"] for r in self.records}, states=False)  # erased or damaged: no replay
         points = [0]
         for record in self._checkpoints().values():
             if not damaged(self.path, record["files"]):
@@ -246,7 +247,7 @@ class RunStore:
             carried = good_before(self.records, n)
             if any(number not in kept or number in bad_states for number in carried):
                 continue
-            if any(p <= n and bad_fields.keys().isdisjoint(range(p, n)) for p in points):
+            if any(p <= n and unusable.keys().isdisjoint(range(p, n)) for p in points):
                 return n
         return 0
 
@@ -413,4 +414,6 @@ def _disk(path: Path) -> Iterator[None]:
                 f"no space left on the disk of {path}: free some, then `spinup resume {path}`; "
                 "every evaluation written so far is safe"
             ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StoreError(f"run {path} cannot be written: {error.strerror}; make it writable, or copy it") from error
         raise

@@ -9,6 +9,7 @@ import xarray as xr
 import zarr
 from zarr.errors import ZarrUserWarning
 
+from spinup.errors import StoreError
 from spinup.store.columns import columns
 from spinup.store.header import read_header
 from spinup.store.journal import Record, damaged, read_journal
@@ -33,8 +34,12 @@ def open_run(path: str | Path, *, verify: bool = True) -> xr.Dataset:
     numbers = columns(records, attrs["diagnostics"], attrs["variables"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ZarrUserWarning)  # of the journal, which is not zarr's
-        fields = xr.open_zarr(path, consolidated=False, drop_variables=list(numbers))
-        dataset = fields.isel(evaluation=slice(0, len(records))) if "evaluation" in fields.dims else fields
+        fields = [f"{name}{suffix}" for name in attrs["variables"] for suffix in ("_before", "")]
+        dataset = xr.open_zarr(path, consolidated=False, drop_variables=[*numbers, *fields])
+        for name in fields:  # one by one: in a run that was killed one may be an evaluation longer than the other
+            others = [other for other in (*numbers, *fields) if other != name]
+            field = xr.open_zarr(path, consolidated=False, drop_variables=others)[name]
+            dataset[name] = field.isel(evaluation=slice(0, len(records)))
         for name, values in numbers.items():
             dataset[name] = ("evaluation", values, dict(group[name].attrs))
     dataset = dataset.set_coords([name for name in ("evaluation", "model_years") if name in dataset])
@@ -45,7 +50,7 @@ def open_run(path: str | Path, *, verify: bool = True) -> xr.Dataset:
 def open_state(path: str | Path, evaluation: int | None = None) -> xr.Dataset:
     """The full state after `evaluation` (default: the newest; -1: the start), as the model keeps it.
 
-    Raises KeyError where the run no longer has it.
+    Raises KeyError where the run no longer has it, StoreError where it is damaged.
     """
     path = Path(path)
     read_header(path)
@@ -54,10 +59,13 @@ def open_state(path: str | Path, evaluation: int | None = None) -> xr.Dataset:
     number = evaluation if evaluation is not None else (good[-1] if good else -1)
     if number < 0:
         return xr.open_zarr(path, group="start", consolidated=False)
+    states = {f: c for f, c in records[number]["files"].items() if f.startswith("states/")}
     slots = {r["slot"]: r["evaluation"] for r in records if r["slot"] is not None}
     kept = {owner: slot for slot, owner in slots.items()}
     if number not in kept:
         raise KeyError(f"run {path} keeps the full states of evaluations {sorted(kept)}, not of {number}")
+    if found := damaged(path, states):
+        raise StoreError(f"run {path}: the full state of evaluation {number} is damaged: {found[0]}")
     return xr.open_zarr(path, group="states", consolidated=False).isel(slot=kept[number])
 
 

@@ -30,7 +30,7 @@ def test_best_state_is_one_whose_residual_was_measured():
 
     result = solve(scripted, np.array([0.0]), picard, max_evaluations=4)
     assert result.outcome is Outcome.BUDGET
-    assert result.x is asked[1]
+    assert result.x == asked[1]
     assert result.residual == pytest.approx(0.1)
     np.testing.assert_allclose(result.history, [1.0, 0.1, 5.0, 7.0])
 
@@ -91,3 +91,20 @@ def test_it_prints_as_one_line():
 def test_public_names():
     assert all(hasattr(solvers, name) for name in solvers.__all__)
     assert solvers.__all__ == sorted(solvers.__all__)
+
+
+def test_a_map_that_reuses_its_memory_fools_nobody():
+    A, b, room = np.diag(np.linspace(0.1, 0.9, 20)), np.ones(20), np.zeros(20)
+
+    def into_the_same_room(x):
+        room[:] = A @ x + b
+        return room
+
+    def in_place(x):
+        x *= 0.5
+        return x
+
+    result = solve(into_the_same_room, np.zeros(20), picard, tolerance=1e-10)
+    np.testing.assert_allclose(result.x, np.linalg.solve(np.eye(20) - A, b), rtol=1e-8)
+    result = solve(in_place, np.ones(20), picard, tolerance=1e-10)
+    assert result.evaluations > 30
