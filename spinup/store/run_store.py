@@ -284,6 +284,7 @@ class RunStore:
         """Write the header down as it is now."""
         with _disk(self.path):
             self._group.attrs["header"] = self.header.model_dump_json()
+            self.flush(force=True)
 
     # --- inside ----------------------------------------------------------------------------------
 
