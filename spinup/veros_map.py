@@ -354,6 +354,17 @@ class VerosMap:
         values = {"xt": _halo_off(vs.xt), "yt": _halo_off(vs.yt), "zt": np.asarray(vs.zt)}
         return {name: Coordinate((name,), values[name], attrs[name]) for name in attrs}
 
+    def _veros_state(self, markov: State) -> Any:
+        """Veros' own state object with these Markov variables; the template stays as it is."""
+        import jax
+
+        leaves, structure = jax.tree_util.tree_flatten(self._template)
+        state = jax.tree_util.tree_unflatten(structure, leaves)
+        with state.variables.unlock():
+            for name, value in markov.items():
+                setattr(state.variables, name, value)
+        return state
+
     # --- the compiled period ---------------------------------------------------------------------
 
     @cached_property
@@ -366,13 +377,8 @@ class VerosMap:
         """`steps` time steps of the Markov variables, to be traced. Time levels end in canonical order."""
         import jax
 
-        leaves, structure = jax.tree_util.tree_flatten(self._template)
-
         def body(carry: State, _: None) -> tuple[State, None]:
-            state = jax.tree_util.tree_unflatten(structure, leaves)
-            with state.variables.unlock():
-                for name, value in carry.items():
-                    setattr(state.variables, name, value)
+            state = self._veros_state(carry)
             self._setup.step(state)
             return {name: getattr(state.variables, name) for name in carry}, None
 
@@ -391,15 +397,11 @@ class VerosMap:
         import jax.numpy as jnp
         from veros.core import utilities
 
-        leaves, structure = jax.tree_util.tree_flatten(self._template)
         ocean = jnp.asarray(self._template.variables.maskT) > 0.5
         inner = (slice(GHOST, -GHOST), slice(GHOST, -GHOST))
 
         def one_step(markov: State) -> Any:
-            state = jax.tree_util.tree_unflatten(structure, leaves)
-            with state.variables.unlock():
-                for name, value in markov.items():
-                    setattr(state.variables, name, value)
+            state = self._veros_state(markov)
             settings = state.settings
             usual = settings.AB_eps
             with settings.unlock():
