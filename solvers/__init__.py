@@ -2,14 +2,18 @@
 
 from solvers.anderson import anderson
 from solvers.bounds import within
+from solvers.chain_factors import SingularMatrix
+from solvers.error_estimate import error_estimate
+from solvers.extended import extended_continuation
 from solvers.inner import InnerProduct
 from solvers.picard import picard
 from solvers.pseudo_transient import pseudo_transient
-from solvers.requests import Checkpoint, Evaluate, Failure, Flow, Method, Operator, Outcome, StepOperator, Stop
+from solvers.requests import Border, Checkpoint, Evaluate, Failure, Flow, Method, Operator, Outcome, StepOperator, Stop
 from solvers.result import Result
 from solvers.solve import solve
 
 __all__ = [
+    "Border",
     "Checkpoint",
     "Evaluate",
     "Failure",
@@ -19,9 +23,12 @@ __all__ = [
     "Operator",
     "Outcome",
     "Result",
+    "SingularMatrix",
     "StepOperator",
     "Stop",
     "anderson",
+    "error_estimate",
+    "extended_continuation",
     "picard",
     "pseudo_transient",
     "solve",

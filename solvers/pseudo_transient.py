@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers.error_estimate import tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Operator, Outcome, StepOperator, Stop
 
@@ -101,7 +102,7 @@ def secant_step(
     cut: float,
 ) -> np.ndarray:
     """dx of the header, (n,)."""
-    precondition = shifted_inverse(operator, 1 / step)
+    precondition = tendency_inverse(operator, operator.steps, 1 / step)
     if not dxs:
         return -precondition(r)
     X = np.stack(dxs, axis=1)
@@ -113,17 +114,3 @@ def secant_step(
     scale = 1 / np.maximum(np.linalg.norm(columns, axis=0), np.finfo(float).tiny)
     gamma = scale * np.linalg.lstsq(columns * scale, root * Pr, rcond=cut)[0]
     return -(X @ gamma) - (Pr - PB @ gamma)
-
-
-def shifted_inverse(operator: StepOperator, shift: float) -> Callable[[np.ndarray], np.ndarray]:
-    """v -> (n A - shift I)^-1 v - v, by sparse LU; n A is the tendency over a period."""
-    from scipy.sparse import csc_array, eye_array
-    from scipy.sparse.linalg import splu
-
-    size = operator.matrix.shape[0]
-    factors = splu(csc_array(operator.steps * operator.matrix - shift * eye_array(size)))
-
-    def precondition(v: np.ndarray) -> np.ndarray:
-        return factors.solve(v) - v
-
-    return precondition

@@ -6,7 +6,7 @@ Rule 2: everything that costs model time goes through a request, so that cost is
 Rule 3: an array in a request or a reply belongs to whoever made it; nobody writes into it.
 
     request                reply
-    Evaluate(x)            T(x), or a Failure
+    Evaluate(x)            T(x), or a Failure; of part of a period where `steps` says so
     Operator(x)            a StepOperator at x
     Checkpoint(state)      None; `algorithm(x0, checkpoint=state)` goes on from here
 """
@@ -16,33 +16,65 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+import numpy as np
+
 Array = Any  # an array of the array-API standard, shape (n,)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluate:
-    """One application of the map; x is a candidate for the answer and its residual counts."""
+    """One application of the map; x is a candidate for the answer and its residual counts.
+
+    steps: time steps to take instead of a whole period, for maps that can step.
+    spread: the change from where the map stands to x is added bit by bit over the steps, not at once (an incremental
+    update, as in data assimilation). What comes back is then no T(x), and its residual does not count.
+    """
 
     x: Array
+    steps: int | None = None
+    spread: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Operator:
-    """The sparse Jacobian of one time step at x, for maps that can step once."""
+    """The sparse Jacobian of one time step at x, for maps that can step once.
+
+    border: with the balance of the variables that are carried but answer x at once, where the map has one.
+    """
 
     x: Array
+    border: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Border:
+    """How carried variables y answer a change of x, as a balance 0 = source dx + balance dy, and act on it.
+
+    response: (n, m), the change of x in one time step for a unit of y, times `implicit` as the matrix is.
+    source: (m, n). balance: (m, m), not singular. All sparse.
+    chain: (n + m,) integers from 0: the link of a chain that each unknown of (x, y) belongs to; the links are coupled
+    to their neighbours in the chain only.
+    """
+
+    response: Any
+    source: Any
+    balance: Any
+    chain: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class StepOperator:
-    """The reply to Operator.
+    """The reply to Operator: the Jacobian J of one time step of the accelerated variables.
 
-    matrix: A = J - I, the Jacobian of one time step of the accelerated variables less the identity, a sparse
-    (n, n). steps: time steps in a period, so that steps * A is the linearised tendency of a period.
+    matrix: M (J - I), sparse (n, n). steps: time steps in a period, so that steps * (J - I) is the linearised tendency
+    of a period.
+    implicit: M, sparse (n, n): the implicit part of the step, by which J is multiplied so that it is local; None for I.
     """
 
     matrix: Any
     steps: int
+    implicit: Any = None
+    border: Border | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +106,9 @@ class Outcome(Enum):
 
 
 _MESSAGES = {
-    Outcome.CONVERGED: "the residual is below the tolerance",
+    Outcome.CONVERGED: "the tolerance is reached",
     Outcome.BUDGET: "the budget is spent",
-    Outcome.STALLED: "the residual no longer falls",
+    Outcome.STALLED: "it no longer gets nearer",
     Outcome.UNSTABLE: "the model failed again and again, whatever the step",
     Outcome.STOPPED: "stopped by the user",
 }

@@ -23,7 +23,7 @@ class Case:
     start_periods: direct periods before the method begins (they count as model years of the run).
     settings: of the method, e.g. {"depth": 5}.
     budget: model years, a number or "60 years".
-    tolerance: drift below which the run has converged, weighted rms per model year.
+    tolerance: "0.05 K", the estimated error below which the run has converged; or a drift, weighted rms per model year.
     exact: the known answer on the grid, by variable, where there is one; the report shows the error.
     """
 
@@ -34,7 +34,7 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
     start_periods: int = 0
     budget: str | float = "100 years"
-    tolerance: float = 1e-6
+    tolerance: str | float = 1e-6
     exact: Callable[[], dict[str, Any]] | None = None
 
     @property

@@ -45,7 +45,12 @@ RunPaths = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs; th
 Json = Annotated[bool, typer.Option("--json", help="One JSON document (of a run: one line an evaluation) on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Budget = Annotated[str | None, typer.Option(help='Model years, e.g. "60 years".')]
-Tolerance = Annotated[float | None, typer.Option(help="Converged below this drift (weighted rms per model year).")]
+Tolerance = Annotated[
+    str | None,
+    typer.Option(
+        help='Converged below this estimated error, "0.05 K", or this drift, a number (weighted rms per model year).'
+    ),
+]
 
 
 @app.command()
@@ -55,7 +60,7 @@ def run(
         Path | None, typer.Option("--out", "-o", help="Where the run goes (default: runs/CASE-METHOD).")
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", "-m", help="picard, anderson or ptc (default: the case's).")
+        str | None, typer.Option("--method", "-m", help="picard, anderson, ptc or extended (default: the case's).")
     ] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="A setting: anderson.depth=5, store.states_every=10. Repeatable.")
@@ -252,6 +257,7 @@ def _finish(result: Any, as_json: bool) -> None:
                     "model_years": result.model_years,
                     "drift": result.drift,
                     "best_drift": result.best_drift,
+                    "error_estimate": result.error,
                     "exit_code": code,
                 }
             ),
@@ -259,9 +265,10 @@ def _finish(result: Any, as_json: bool) -> None:
         )
     else:
         drift = "" if result.drift is None else f", drift {result.drift:.3g} per year"
+        error = "" if result.error is None else f", estimated error {result.error['all']:.2g}"
         out_console.print(
-            f"{result.outcome.value}: {result.message}, after {result.model_years:g} model years "
-            f"({result.evaluations} evaluations){drift}",
+            f"{result.outcome.value}: {result.message}, after {result.model_years:.4g} model years "
+            f"({result.evaluations} evaluations){drift}{error}",
             soft_wrap=True,
             highlight=False,
             markup=False,
@@ -290,10 +297,13 @@ def _status_table(found: dict[str, Any]) -> Table:
     table.add_row("model years", f"{found['model_years']:g} of {found['budget_years']:g}")
     failures = f" ({found['failures']} failed)" if found["failures"] else ""
     table.add_row("evaluations", f"{found['evaluations']}{failures}")
-    table.add_row(
-        "drift",
-        f"{number(found['drift'])} per year (best {number(found['best_drift'])}, tolerance {found['tolerance']:g})",
-    )
+    on_drift, on_error = f", tolerance {found['tolerance']:g}", ""
+    if found["tolerance_unit"]:
+        on_drift, on_error = "", f" (tolerance {found['tolerance']:g} {found['tolerance_unit']})"
+    table.add_row("drift", f"{number(found['drift'])} per year (best {number(found['best_drift'])}{on_drift})")
+    for name, error in (found["error_estimate"] or {}).items():
+        if name != "all":
+            table.add_row(f"estimated error of {name}", f"{number(error)}{on_error}")
     table.add_row("wall time", number(found["wall_seconds"], " s") + f", left {number(found['seconds_left'], ' s')}")
     for problem in found["problems"]:
         table.add_row("[red]damage[/]", escape(problem))

@@ -121,9 +121,15 @@ class FunctionMap:
         return dict(self._start)
 
     has_operator = False  # a function of a whole period takes no single step
-    operator_years = 0.0
+    no_circulation = "no single steps"
+    estimate_bias = 1.0
+    operator_years = step_years = 0.0
 
-    def operator(self, state: State) -> StepOperator:
+    def advance(self, state: State, steps: int, toward: Fields | None = None) -> State:
+        """There are no single steps: raises UsageError."""
+        raise UsageError(f"{self.name} is a function of a whole period: it has no single steps")
+
+    def operator(self, state: State, *, border: bool = False) -> StepOperator:
         """There is none: raises UsageError."""
         raise UsageError(f"{self.name} is a function of a whole period: it has no one-step operator")
 

@@ -26,7 +26,9 @@ class FixedPointMap(Protocol):
     name: str
     years: float  # model years of one evaluation
     diagnostics: dict[str, Diagnostic]
-    has_operator: bool  # whether it can take a single time step
+    has_operator: bool  # whether it can take single time steps
+    no_circulation: str  # why the operator has no border of the circulation, in words; "" where it has
+    estimate_bias: float  # by which the error seen through the operator is too large, from experience
     conserved: tuple[tuple[str, ...], ...]  # groups of variables whose summed content the map conserves
 
     @property
@@ -52,8 +54,19 @@ class FixedPointMap(Protocol):
         """`state` with other accelerated variables; unchanged to the bit where they do not change."""
         ...
 
-    def operator(self, state: State) -> StepOperator:
-        """The sparse Jacobian of one time step at `state`; only where `has_operator`."""
+    def advance(self, state: State, steps: int, toward: Fields | None = None) -> State:
+        """The full state `steps` time steps later, only where `has_operator`. With `toward` the change of the
+        accelerated variables to these is added bit by bit. Raises ModelFailure; never writes into `state`."""
+        ...
+
+    def operator(self, state: State, *, border: bool = False) -> StepOperator:
+        """The sparse Jacobian of one time step at `state`, only where `has_operator`; with `border`, the answer of the
+        circulation too."""
+        ...
+
+    @property
+    def step_years(self) -> float:
+        """Model years of one time step; only where `has_operator`."""
         ...
 
     @property

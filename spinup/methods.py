@@ -6,10 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from solvers import Flow, Method, Stop, anderson, picard, pseudo_transient, within
+from solvers import Flow, Method, Stop, anderson, extended_continuation, picard, pseudo_transient, within
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
 from spinup.conserve import conserve as conserved_within
 from spinup.conserve import totals
+from spinup.convection import keep_mixed, water_columns
 from spinup.errors import UsageError
 from spinup.maps import FixedPointMap
 from spinup.suggest import did_you_mean
@@ -53,7 +54,29 @@ class PtcSettings(MethodSettings):
     conserve: bool = Field(True, description="keep the totals that the map conserves")
 
 
-METHODS: dict[str, type[MethodSettings]] = {"picard": PicardSettings, "anderson": AndersonSettings, "ptc": PtcSettings}
+class ExtendedSettings(MethodSettings):
+    """Settings of pseudo-transient continuation on the extended operator; see `solvers.extended`."""
+
+    residual_days: float = Field(30.0, gt=0, description="model days that the residual is taken over")
+    relax_days: float = Field(45.0, gt=0, description="model days of relaxation after a step")
+    first: float = Field(40.0, gt=0, description="largest first pseudo-time step, in model years")
+    gain: float = Field(200.0, gt=0, description="pseudo-time step times error estimate, in model years times K")
+    growth: float = Field(2.0, ge=1, description="largest factor by which the pseudo-time step grows")
+    limit: float = Field(3.0, gt=0, description="the farthest a cell may move in a step, in K")
+    spread_above: float = Field(0.2, ge=0, description="spread the change over the relaxation above this error")
+    shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
+    neutral: float = Field(0.05, ge=0, description="a column is mixed where levels differ by less, in K; 0: never")
+    stall_after: int = Field(15, ge=1, description="give up after so many steps without a smaller error estimate")
+    bounds: bool = Field(True, description="keep candidates within physical bounds")
+    conserve: bool = Field(True, description="keep the totals that the map conserves")
+
+
+METHODS: dict[str, type[MethodSettings]] = {
+    "picard": PicardSettings,
+    "anderson": AndersonSettings,
+    "ptc": PtcSettings,
+    "extended": ExtendedSettings,
+}
 
 
 def check_method(name: str) -> None:
@@ -84,9 +107,14 @@ def validated(model: type[BaseModel], settings: Mapping[str, Any], owner: str) -
 
 def check_capability(method: str, model: FixedPointMap) -> None:
     """Raise UsageError where the method asks for what the map does not have."""
-    if method == "ptc" and not model.has_operator:
+    if method in ("ptc", "extended") and not model.has_operator:
         raise UsageError(
-            f"method 'ptc' needs a map that can take a single time step, {model.name} cannot: use anderson"
+            f"method {method!r} needs a map that can take a single time step, {model.name} cannot: use anderson"
+        )
+    if method == "extended" and model.no_circulation:
+        raise UsageError(
+            f"method 'extended' needs the balance of the circulation, which is not known for {model.name}: "
+            f"it has {model.no_circulation}; use ptc"
         )
 
 
@@ -95,9 +123,24 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
     if method == "picard":
         return picard
     options = dict(settings)
-    project = _projection(model, x0, bounds=options.pop("bounds"), conserve=options.pop("conserve"))
+    options["project"] = _projection(model, x0, bounds=options.pop("bounds"), conserve=options.pop("conserve"))
+    if method == "extended":
+        return partial(extended_continuation, **_in_periods(options, model))
     algorithm: Callable[..., Flow] = anderson if method == "anderson" else pseudo_transient
-    return partial(algorithm, inner=model.layout.inner, project=project, **options)
+    return partial(algorithm, inner=model.layout.inner, **options)
+
+
+def _in_periods(settings: dict[str, Any], model: FixedPointMap) -> dict[str, Any]:
+    """The settings of the extended method, in time steps and periods of this map."""
+    options = dict(settings)
+    steps_a_day = 1 / (365.25 * model.step_years)
+    for name in ("residual", "relax"):
+        options[f"{name}_steps"] = max(3, round(options.pop(f"{name}_days") * steps_a_day))
+    for name in ("first", "gain"):
+        options[name] /= model.years
+    if neutral := options.pop("neutral"):
+        options["settle"] = keep_mixed(model.layout, neutral)
+    return options | {"inner": model.layout.inner, "groups": water_columns(model.layout)}
 
 
 def _projection(model: FixedPointMap, x0: Array, *, bounds: bool, conserve: bool) -> Callable[[Array], Array] | None:

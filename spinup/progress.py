@@ -27,15 +27,17 @@ class _Watching(RunProgress):
 
     @property
     def left(self) -> float:
-        return seconds_left(self.records, self.header.budget_years, self.header.years_per_evaluation) or 0.0
+        return seconds_left(self.records, self.header.budget_years) or 0.0
 
     def facts(self, record: dict[str, Any]) -> dict[str, str]:
-        drift = "failed: " + record["failure"] if record["failure"] else f"{record['drift']:.3e}"
+        drift = "-" if record["drift"] is None else f"{record['drift']:.3e}"
+        error = record.get("error")
         return {
             "evaluation": f"{record['evaluation']}",
             "phase": record["phase"],
             "model years": f"{record['model_years']:g} of {self.header.budget_years:g}",
-            "drift per year": drift,
+            "drift per year": "failed: " + record["failure"] if record["failure"] else drift,
+            "error": "-" if error is None else f"{error['all']:.3g}",
             "wall": f"{record['wall_seconds']:.2f} s",
             "left": _clock(self.left),
         }

@@ -1,7 +1,6 @@
 """`spinup.run` and `spinup.resume`: a case, a store, a driver."""
 
 import json
-import math
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ from spinup.case import Case, defines_case, import_case, load_case
 from spinup.devices import check_one_process
 from spinup.driver import Driver
 from spinup.errors import SpinupError, StoreError, UsageError
+from spinup.estimate import ErrorEstimator
 from spinup.maps import FixedPointMap
 from spinup.methods import after_direct, bind, check_capability, check_settings, validated
 from spinup.period import parse_years
@@ -30,6 +30,7 @@ from spinup.store.creation import check_names, occupied
 from spinup.store.header import StoreSettings, read_header
 from spinup.store.journal import read_journal
 from spinup.store.view import open_state
+from spinup.tolerance import converged_below, parse_tolerance
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class RunResult:
     model_years: float
     drift: float | None
     best_drift: float | None
+    error: dict[str, float] | None  # estimated, by variable, and of "all"
 
     @property
     def message(self) -> str:
@@ -65,7 +67,7 @@ def run(
     settings: Mapping[str, Any] | None = None,
     store: Mapping[str, Any] | None = None,
     budget: str | float | None = None,
-    tolerance: float | None = None,
+    tolerance: str | float | None = None,
     start: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     start_periods: int | None = None,
     progress: Progress | None = None,
@@ -78,7 +80,8 @@ def run(
     settings : of the method, e.g. {"depth": 5}
     store : `StoreSettings`, e.g. {"states_every": 10}
     budget : model years, a number or "60 years"
-    tolerance : drift below which the run has converged, weighted rms per model year
+    tolerance : "0.05 K", the error estimate below which the run has converged, in units of accelerated variables; a
+        number: the drift below which it has, weighted rms per model year
     start : another run (its newest state), a restart file of the model, or a full state; default: the map's own
     start_periods : direct periods before the method begins
 
@@ -106,7 +109,7 @@ def run(
         "settings": check_settings(chosen, {**own, **(settings or {})}),
         "store": validated(StoreSettings, store or {}, "store"),
         "budget_years": parse_years(budget if budget is not None else case.budget),
-        "tolerance": _positive("tolerance", tolerance if tolerance is not None else case.tolerance),
+        **parse_tolerance(tolerance if tolerance is not None else case.tolerance),
         "start_periods": start_periods if start_periods is not None else case.start_periods,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -141,6 +144,7 @@ def _start(
     origin = "given in Python" if isinstance(start, Mapping) else str(start)
     first = model.start() if other is None else _fitting(other, model, origin)
     model.layout.check_start(model.fields(first))
+    converged_below(header["tolerance"], header["tolerance_unit"], model.layout)
     if header["budget_years"] < model.years * (1 - 1e-12):
         raise UsageError(
             f"a budget of {header['budget_years']:g} model years is less than one evaluation, {model.years:g}: raise it"
@@ -160,7 +164,7 @@ def resume(
     *,
     case: Case | None = None,
     budget: str | float | None = None,
-    tolerance: float | None = None,
+    tolerance: str | float | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Go on with the run at `path`: nothing it already holds is evaluated again.
@@ -175,7 +179,7 @@ def resume(
     check_one_process()
     changes = {
         "budget_years": None if budget is None else parse_years(budget),
-        "tolerance": None if tolerance is None else _positive("tolerance", tolerance),
+        **({} if tolerance is None else parse_tolerance(tolerance)),
     }
     path = Path(path)
     progress = progress or Progress()
@@ -219,24 +223,31 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress, flag: Stop
     x0 = layout.pack(model.fields(store.state(-1)))
     method = after_direct(header.start_periods, bind(header.method, header.settings, model, x0))
 
-    def good_enough(x: Any, g: Any) -> bool:
-        return layout.inner.norm(g - np.asarray(x)) / model.years <= header.tolerance
-
-    stop: Stop = good_enough
-
-    def start_flow(checkpoint: dict[str, Any] | None) -> Flow:
+    def start_flow(checkpoint: dict[str, Any] | None, stop: Stop) -> Flow:
         return method(x0, stop=stop, checkpoint=checkpoint)
 
+    good_enough = converged_below(header.tolerance, header.tolerance_unit, layout)
     store.set_outcome("")
     progress.note(f"preparing {model.name}")
     model.prepare()
     progress.started(header, store.records)
     try:
-        outcome = Driver(model, store, start_flow, header.budget_years, flag, progress.evaluated).run()
+        driver = Driver(
+            model,
+            store,
+            start_flow,
+            good_enough,
+            header.budget_years,
+            flag,
+            progress.evaluated,
+            ErrorEstimator(model, store),
+        )
+        outcome = driver.run()
         store.set_outcome(outcome.value)
     finally:
         progress.ended()
     drifts = [r["drift"] for r in store.records if r["drift"] is not None]
+    errors = [r["error"] for r in store.records if r["error"] is not None]
     return RunResult(
         store.path,
         outcome,
@@ -244,6 +255,7 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress, flag: Stop
         store.records[-1]["model_years"] if store.records else 0.0,
         drifts[-1] if drifts else None,
         min(drifts, default=None),
+        errors[-1] if errors else None,
     )
 
 
@@ -320,13 +332,3 @@ def _differences(then: dict[str, Any], now: dict[str, Any], prefix: str = "") ->
         elif json.dumps(a) != json.dumps(b):
             found.append(f"{prefix}{name} was {a!r}, is {b!r}")
     return "; ".join(found)
-
-
-def _positive(name: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} = {value!r} must be a number") from None
-    if not 0 < number < math.inf:
-        raise UsageError(f"{name} = {value!r} must be positive and finite")
-    return number

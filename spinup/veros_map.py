@@ -13,24 +13,26 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from solvers import StepOperator
+from solvers import Border, StepOperator
+from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance
 from spinup.compilation import use_compilation_cache
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
+from spinup.veros_circulation import GHOST, c_grid, no_balance
 from spinup.veros_diagnostics import available, make_diagnose
-from spinup.veros_operator import BATCH, FORWARD_EULER, probes, step_operator
+from spinup.veros_operator import BATCH, FORWARD_EULER, Coefficients, probes, step_operator, vertical_mixing
 
-GHOST = 2  # width of Veros' halo
 GHOST_DIMS = ("xt", "yt", "xu", "yu")
 TIMESTEPS = "timesteps"
 LEVELS = {"taum1": 0, "tau": 1, "taup1": 2}  # canonical order of the time levels
@@ -200,6 +202,7 @@ class VerosMap:
         self.diagnostics = available(self._template.settings)
 
     has_operator = True
+    estimate_bias = 1.2  # of the coarse ACC, measured: the circulation, which the operator lacks, answers a change too
 
     # --- what a map is ---------------------------------------------------------------------------
 
@@ -211,16 +214,25 @@ class VerosMap:
         return dict(self._canonical({name: getattr(variables, name) for name in self._markov}))
 
     def prepare(self) -> None:
-        """Compile the period, so that the first evaluation costs what every other does."""
+        """Compile the time loop, so that the first evaluation costs what every other does."""
         _ = self._advance
 
     def evaluate(self, state: State) -> State:
         """The full state one period later. Raises ModelFailure where the velocity is not finite."""
-        out = dict(self._advance(state))
+        return self.advance(state, self.period.steps)
+
+    def advance(self, state: State, steps: int, toward: Fields | None = None) -> State:
+        """The full state `steps` time steps later; with `toward`, the change of the accelerated variables to these is
+        added to the tracers bit by bit, a share a step. Raises ModelFailure where the velocity is not finite."""
         import jax.numpy as jnp
 
+        increments = self._no_increments
+        if toward is not None:
+            now = self.fields(state)
+            increments = {n: self._share(jnp.asarray((toward[n] - now[n]) / steps)) for n in self._accelerate}
+        out = dict(self._advance(state, steps, increments))
         if not bool(jnp.isfinite(out["u"]).all()):
-            raise ModelFailure(f"{self.name} blew up: u is not finite after {self.period.steps} steps of {self.dt:g} s")
+            raise ModelFailure(f"{self.name} blew up: u is not finite after {steps} steps of {self.dt:g} s")
         return out
 
     def fields(self, state: State) -> Fields:
@@ -235,14 +247,41 @@ class VerosMap:
             state[name] = self._put(state[name], np.asarray(fields[name]).T)
         return state
 
-    def operator(self, state: State) -> StepOperator:
-        """The sparse Jacobian of one step of the accelerated tracers; see `veros_operator`."""
-        return step_operator(self.layout, self._respond, state, steps=self.period.steps, cyclic=self._cyclic)
+    def operator(self, state: State, *, border: bool = False) -> StepOperator:
+        """The sparse Jacobian of one step of the accelerated tracers (see `veros_operator`); with `border`, the answer
+        of the circulation too (see `circulation`)."""
+
+        def implicit_of(coefficients: Coefficients) -> Sparse:
+            mixing = [vertical_mixing(self._grid, coefficients[name], self.dt) for name in ("K_33", "kappaH")]
+            return mixing[0] @ mixing[1]
+
+        found, coefficients = step_operator(
+            self.layout, self._respond, implicit_of, state, steps=self.period.steps, cyclic=self._cyclic
+        )
+        if not border:
+            return found
+        if reason := self.no_circulation:
+            raise UsageError(f"the balance of the circulation is not known for {self.name}: it has {reason}")
+        slopes = {name: coefficients[f"drho_d{name}"] for name in TRACERS}
+        balance = circulation_balance(self._grid, coefficients["kappaM"], self.fields(state), slopes)
+        chain = chain_of_rows(self._grid, balance, len(self._accelerate))
+        response = (self.dt * balance.advection).tocsr()
+        return replace(found, border=Border(response, balance.source, balance.balance, chain))
+
+    @property
+    def no_circulation(self) -> str:
+        """Why there is no border to the operator, in words; "" where there is one."""
+        return no_balance(self._template.settings)
+
+    @property
+    def step_years(self) -> float:
+        """Model years of one time step."""
+        return self.years / self.period.steps
 
     @cached_property
     def operator_years(self) -> float:
         """Model years that `operator` costs."""
-        return self.years / self.period.steps * probes(self.layout, cyclic=self._cyclic)
+        return self.step_years * probes(self.layout, cyclic=self._cyclic)
 
     @cached_property
     def layout(self) -> Layout:
@@ -371,20 +410,50 @@ class VerosMap:
     def _advance(self) -> Any:
         import jax
 
-        return jax.jit(partial(self.integrate, steps=self.period.steps)).lower(self.start()).compile()
+        lowered = jax.jit(self.integrate).lower(self.start(), self.period.steps, self._no_increments)
+        return lowered.compile()
 
-    def integrate(self, markov: State, *, steps: int) -> State:
-        """`steps` time steps of the Markov variables, to be traced. Time levels end in canonical order."""
+    def integrate(self, markov: State, steps: int, increments: State) -> State:
+        """`steps` time steps of the Markov variables, to be traced, and at each the increments to all time levels of
+        tracers, without halo. Time levels end in canonical order."""
         import jax
 
-        def body(carry: State, _: None) -> tuple[State, None]:
-            state = self._veros_state(carry)
+        def body(_: Any, carry: State) -> State:
+            state = self._veros_state(
+                {n: v + increments[n][..., None] if n in increments else v for n, v in carry.items()}
+            )
             self._setup.step(state)
-            return {name: getattr(state.variables, name) for name in carry}, None
+            return {name: getattr(state.variables, name) for name in carry}
 
         with _traceable():
-            markov, _ = jax.lax.scan(body, dict(markov), None, length=steps)
+            markov = jax.lax.fori_loop(0, steps, body, dict(markov))
         return self._canonical(markov)
+
+    @cached_property
+    def _no_increments(self) -> State:
+        import jax.numpy as jnp
+
+        return {n: jnp.zeros(self._template.variables.maskT.shape) for n in self._accelerate}
+
+    @cached_property
+    def _grid(self) -> CGrid:
+        return c_grid(self._template.variables, self._template.settings)
+
+    @cached_property
+    def _share(self) -> Any:
+        """A field on the grid (nz, ny, nx) as Veros has it: with halo, 0 on land."""
+        import jax
+        import jax.numpy as jnp
+        from veros.core import utilities
+
+        ocean = np.asarray(self._template.variables.maskT) > 0.5  # NumPy's: this may be first called under a trace
+        inner = (slice(GHOST, -GHOST), slice(GHOST, -GHOST))
+
+        def share(field: Any) -> Any:
+            full = jnp.zeros(ocean.shape).at[inner].set(field.T)
+            return jnp.where(ocean, utilities.enforce_boundaries(full, self._cyclic), 0.0)
+
+        return jax.jit(share)
 
     @property
     def _cyclic(self) -> bool:
@@ -392,17 +461,20 @@ class VerosMap:
 
     @cached_property
     def _respond(self) -> Any:
-        """The change of the accelerated tracers after one forward-Euler step, for many perturbations, compiled."""
+        """The change of the accelerated tracers after one forward-Euler step, for many perturbations, and the mixing
+        coefficients and density slopes of the unperturbed step; compiled."""
         import jax
         import jax.numpy as jnp
-        from veros.core import utilities
+        from veros.core import density
 
-        ocean = jnp.asarray(self._template.variables.maskT) > 0.5
-        inner = (slice(GHOST, -GHOST), slice(GHOST, -GHOST))
-
-        def one_step(markov: State) -> Any:
+        def one_step(markov: State) -> tuple[Any, Coefficients]:
             state = self._veros_state(markov)
-            settings = state.settings
+            settings, vs = state.settings, state.variables
+            tracers = [jnp.take(getattr(vs, n), vs.tau, axis=-1) for n in ("salt", "temp")]
+            slopes = {
+                "drho_dtemp": density.get_drhodT(state, *tracers, jnp.abs(vs.zt)),
+                "drho_dsalt": density.get_drhodS(state, *tracers, jnp.abs(vs.zt)),
+            }
             usual = settings.AB_eps
             with settings.unlock():
                 settings.AB_eps = FORWARD_EULER
@@ -411,23 +483,32 @@ class VerosMap:
             finally:
                 with settings.unlock():
                     settings.AB_eps = usual
-            after = [jnp.take(getattr(state.variables, n), state.variables.tau, axis=-1) for n in self._accelerate]
-            return jnp.stack([_interior(a).T for a in after])
+            mixing = {"kappaH": vs.kappaH, "kappaM": vs.kappaM}
+            mixing["K_33"] = vs.K_33 if settings.enable_neutral_diffusion else jnp.zeros_like(vs.kappaH)
+            after = [jnp.take(getattr(vs, n), vs.tau, axis=-1) for n in self._accelerate]
+            coefficients = {
+                name: _interior(jnp.broadcast_to(value, vs.maskT.shape)).T for name, value in (mixing | slopes).items()
+            }
+            return jnp.stack([_interior(a).T for a in after]), coefficients
 
         def perturbed(markov: State, perturbation: Any) -> Any:
             markov = dict(markov)
             for name, change in zip(self._accelerate, perturbation, strict=True):
-                full = utilities.enforce_boundaries(jnp.zeros(ocean.shape).at[inner].set(change.T), self._cyclic)
-                markov[name] = markov[name] + (full * ocean)[..., None]
-            return one_step(markov)
+                markov[name] = markov[name] + self._share(change)[..., None]
+            return one_step(markov)[0]
 
         @jax.jit
-        def respond(markov: State, perturbations: Any) -> Any:
+        def respond(markov: State, perturbations: Any) -> tuple[Any, Coefficients]:
             with _traceable():
-                base = one_step(markov)
-                return jax.lax.map(lambda p: perturbed(markov, p) - base, perturbations, batch_size=BATCH)
+                base, coefficients = one_step(markov)
+                changes = jax.lax.map(lambda p: perturbed(markov, p) - base, perturbations, batch_size=BATCH)
+            return changes, coefficients
 
-        return respond
+        def host(markov: State, perturbations: Any) -> tuple[np.ndarray, Coefficients]:
+            changes, coefficients = respond(markov, perturbations)
+            return np.asarray(changes), {name: np.asarray(value) for name, value in coefficients.items()}
+
+        return host
 
     def _canonical(self, markov: State) -> State:
         """Roll the time levels so that taum1, tau, taup1 are 0, 1, 2."""

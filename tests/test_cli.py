@@ -143,7 +143,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
         (["run", LINEAR, "--budget", "a while"], "'a while' is not a model time"),
         (["run", LINEAR, "--budget", "-3"], "must be positive"),
         (["run", LINEAR, "--budget", "0.5"], "a budget of 0.5 model years is less than one evaluation, 1: raise it"),
-        (["run", LINEAR, "--tolerance", "0"], "tolerance = 0.0 must be positive"),
+        (["run", LINEAR, "--tolerance", "0"], "tolerance = '0' must be positive"),
         (["run", LINEAR, "--start", "nowhere"], "nowhere is not a run"),
         (["resume", "nowhere"], "nowhere is not a run"),
         (["status", "nowhere"], "nowhere is not a run"),

@@ -23,11 +23,15 @@ def columns(records: list[Record], diagnostics: list[str], variables: list[str])
         return np.asarray(values, dtype="f8")
 
     found = {name: column(name) for name in ("model_years", "wall_seconds", "drift")}
+    found["error_estimate"] = column("error", "all")
+    found["estimate_years"] = column("estimate_years", default=0.0)
+    found["spread"] = np.asarray([bool(record.get("spread")) for record in records], dtype="i1")
     found["evaluation"] = np.arange(len(records))
     found["failed"] = np.asarray([record["failure"] is not None for record in records], dtype="i1")
     found["direct"] = np.asarray([record["phase"] == "direct" for record in records], dtype="i1")
     for name in variables:
         found[f"{name}_residual"] = column("residual", name)
+        found[f"{name}_error_estimate"] = column("error", name)
         found[f"{name}_mean"] = column("mean", name)
     for name in diagnostics:
         found[name] = column("diagnostics", name)
@@ -44,6 +48,12 @@ def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: f
             "units": "year-1",
             "long_name": "weighted rms of T(x) - x per model year, in units of the variables' scales",
         },
+        "error_estimate": {
+            "units": "1",
+            "long_name": "estimated weighted rms distance to equilibrium, in units of the variables' scales",
+        },
+        "estimate_years": {"units": "year", "long_name": "model years that the estimate took beside those of the run"},
+        "spread": {"units": "1", "long_name": "1 where a change was spread over the evaluation: no residual then"},
         "failed": {"units": "1", "long_name": "1 where the model failed"},
         "direct": {"units": "1", "long_name": "1 for direct integration before the method began"},
     }
@@ -51,6 +61,10 @@ def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: f
         attrs[f"{v.name}_residual"] = {
             "units": v.units,
             "long_name": f"volume-weighted rms of T(x) - x of {v.name} ({years:g} model years)",
+        }
+        attrs[f"{v.name}_error_estimate"] = {
+            "units": v.units,
+            "long_name": f"estimated volume-weighted rms distance of {v.name} to the equilibrium being approached",
         }
         attrs[f"{v.name}_mean"] = {"units": v.units, "long_name": f"volume mean of {v.name} after the evaluation"}
     for name, diagnostic in diagnostics.items():

@@ -62,7 +62,7 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
                 attributes=attrs | {"long_name": f"{v.long_name or v.name} {words} the evaluation"},
             )
     for name, attrs in column_attrs(layout, model.diagnostics, model.years).items():
-        dtype = {"evaluation": "i8", "failed": "i1", "direct": "i1"}.get(name, "f8")
+        dtype = {"evaluation": "i8", "failed": "i1", "direct": "i1", "spread": "i1"}.get(name, "f8")
         group.create_array(
             name,
             shape=(0,),

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spinup.errors import StoreError, UsageError
 
-FORMAT = 1  # of the store; a reader refuses a higher one
+FORMAT = 2  # of the store; a reader refuses a higher one
 
 
 class StoreSettings(BaseModel):
@@ -35,6 +35,7 @@ class Header(BaseModel):
     store: StoreSettings
     budget_years: float
     tolerance: float
+    tolerance_unit: str = ""  # of an error; none: of a drift
     start: str
     start_periods: int
     map: dict[str, Any]

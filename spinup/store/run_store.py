@@ -11,16 +11,15 @@ from typing import Any
 
 import numpy as np
 import zarr
-from scipy.sparse import csc_array
 from zarr.errors import ZarrUserWarning
 
-from solvers import StepOperator
+from solvers import Border, StepOperator
 from spinup.errors import StoreError, StoreFull, UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
 from spinup.store.columns import columns
 from spinup.store.creation import lay_out, new_folder, occupied
-from spinup.store.header import Header, read_header
+from spinup.store.header import FORMAT, Header, read_header
 from spinup.store.journal import (
     Damage,
     Record,
@@ -32,8 +31,9 @@ from spinup.store.journal import (
     write_record,
 )
 from spinup.store.lock import locked
-from spinup.store.tree import read_tree, tree_files, write_tree
+from spinup.store.tree import read_sparse, read_tree, sparse_tree, tree_files, write_tree
 
+BORDER = ("response", "source", "balance")
 FLUSH_SHARE = 0.02  # of the run's time that may go into bringing the readers' copies up to date
 
 
@@ -77,6 +77,11 @@ class RunStore:
         header = read_header(path)
         with locked(path / "log" / "lock", path), _disk(path):
             store = cls(path, header)
+            if (found := store._group.attrs["spinup_format"]) != FORMAT:
+                raise UsageError(
+                    f"run {path} was written by an older spinup (format {found}, this one writes {FORMAT}): "
+                    f"start a new run from its end, --start {path}"
+                )
             if start := damaged(path, store._start_record()["files"]):
                 raise StoreError(f"run {path} cannot be resumed: {start[0]} (start state); start it anew")
             store.records = read_journal(path)[0]
@@ -152,48 +157,71 @@ class RunStore:
     def save_operator(self, operator: StepOperator, years: float) -> None:
         """Keep the operator the method asked for after the evaluations so far, and what it cost."""
         count = len(self.records)
-        with _disk(self.path):
-            self._drop_operators(lambda n: n < self._needed_from() or n >= count)
-            group = self._group["operators"].create_group(f"{count:06d}")
-            matrix = operator.matrix
-            write_tree(
-                group,
-                {
-                    "data": matrix.data,
-                    "indices": matrix.indices,
-                    "indptr": matrix.indptr,
-                    "size": int(matrix.shape[0]),
-                    "steps": operator.steps,
-                },
-            )
-            record = {
-                "evaluations": count,
-                "years": years,
-                "files": fingerprints(self.path, tree_files(self.path, group)),
-            }
-            write_record(self._operator_path(count), record)
+        self._drop_operators(lambda n: n < self._needed_from() or n >= count)
+        self._write_operator(f"{count:06d}", operator, years)
 
     def load_operator(self, count: int) -> tuple[StepOperator, float] | None:
         """The operator asked for after `count` evaluations and its model years; None where it is not there intact."""
+        return self._read_operator(f"{count:06d}")
+
+    def save_estimate_operator(self, operator: StepOperator, years: float) -> None:
+        """Keep the operator that the error is estimated with from now on."""
+        count = len(self.records)
+        needed = [n for n in self._estimate_operators() if n <= self._needed_from()]
+        self._drop_operators(lambda n: n >= count or n < max(needed, default=0), "estimate-")
+        self._write_operator(f"estimate-{count:06d}", operator, years)
+
+    def load_estimate_operator(self, count: int) -> tuple[StepOperator, int] | None:
+        """The one that the error of evaluation `count` is estimated with, and the evaluation it was made before."""
+        for number in sorted(self._estimate_operators(), reverse=True):
+            if number <= count and (kept := self._read_operator(f"estimate-{number:06d}")) is not None:
+                return kept[0], number
+        return None
+
+    def _write_operator(self, name: str, operator: StepOperator, years: float) -> None:
+        with _disk(self.path):
+            group = self._group["operators"].create_group(name, overwrite=True)
+            tree: dict[str, Any] = {"steps": operator.steps}
+            parts = {"matrix": operator.matrix, "implicit": operator.implicit}
+            if operator.border is not None:
+                parts |= {part: getattr(operator.border, part) for part in BORDER}
+                tree["chain"] = operator.border.chain
+            for part, matrix in parts.items():
+                tree |= {} if matrix is None else sparse_tree(part, matrix)
+            write_tree(group, tree)
+            record = {
+                "evaluations": len(self.records),
+                "years": years,
+                "files": fingerprints(self.path, tree_files(self.path, group)),
+            }
+            write_record(self._operator_path(name), record)
+
+    def _read_operator(self, name: str) -> tuple[StepOperator, float] | None:
         try:
-            record = read_record(self._operator_path(count))
+            record = read_record(self._operator_path(name))
         except (OSError, ValueError):
             return None
         if damaged(self.path, record["files"]):
             return None
-        tree = read_tree(self._group["operators"][f"{count:06d}"])
-        shape = (tree["size"], tree["size"])
-        matrix = csc_array((tree["data"], tree["indices"], tree["indptr"]), shape=shape)
-        return StepOperator(matrix, tree["steps"]), record["years"]
+        tree = read_tree(self._group["operators"][name])
+        border = None
+        if "chain" in tree:
+            border = Border(**{part: read_sparse(tree, part) for part in BORDER}, chain=tree["chain"])
+        return StepOperator(read_sparse(tree, "matrix"), tree["steps"], read_sparse(tree, "implicit"), border), record[
+            "years"
+        ]
 
-    def _drop_operators(self, unwanted: Callable[[int], bool]) -> None:
-        for folder in (self.path / "operators").glob("[0-9]*"):
-            if unwanted(int(folder.name)):
-                self._operator_path(int(folder.name)).unlink(missing_ok=True)
+    def _estimate_operators(self) -> list[int]:
+        return [int(folder.name.split("-")[1]) for folder in (self.path / "operators").glob("estimate-*")]
+
+    def _drop_operators(self, unwanted: Callable[[int], bool], prefix: str = "") -> None:
+        for folder in (self.path / "operators").glob(f"{prefix}[0-9]*"):
+            if unwanted(int(folder.name.removeprefix(prefix))):
+                self._operator_path(folder.name).unlink(missing_ok=True)
                 shutil.rmtree(folder)
 
-    def _operator_path(self, count: int) -> Path:
-        return self.path / "log" / f"operator-{count:06d}.json"
+    def _operator_path(self, name: str) -> Path:
+        return self.path / "log" / f"operator-{name}.json"
 
     # --- soundness -------------------------------------------------------------------------------
 
@@ -227,7 +255,8 @@ class RunStore:
         for name, record in self._checkpoints().items():
             if record["evaluations"] > count:
                 self._checkpoint_path(name).unlink()
-        self._drop_operators(lambda n: n >= count)
+        for prefix in ("", "estimate-"):
+            self._drop_operators(lambda n: n >= count, prefix)
         self.records = self.records[:count]
         for name in self._variables:
             for array in (self._array(name), self._array(name + "_before")):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from scipy.sparse import csr_array
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 
@@ -57,3 +58,18 @@ def read_tree(group: Any) -> dict[str, Any]:
 def tree_files(root: Path, group: zarr.Group) -> list[Path]:
     """Every file of the group, metadata too."""
     return sorted(p for p in (root / group.path).rglob("*") if p.is_file())
+
+
+def sparse_tree(name: str, matrix: Any) -> dict[str, Any]:
+    """A sparse matrix as arrays of a tree."""
+    rows = csr_array(matrix)
+    parts = {"data": rows.data, "indices": rows.indices, "indptr": rows.indptr, "shape": np.asarray(rows.shape)}
+    return {f"{name}_{part}": value for part, value in parts.items()}
+
+
+def read_sparse(tree: Mapping[str, Any], name: str) -> Any:
+    """The matrix that `sparse_tree` made; None where there is none."""
+    if f"{name}_data" not in tree:
+        return None
+    parts = tuple(tree[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
+    return csr_array(parts, shape=tuple(int(n) for n in tree[f"{name}_shape"]))

@@ -41,6 +41,8 @@ def open_run(path: str | Path, *, verify: bool = True) -> xr.Dataset:
             field = xr.open_zarr(path, consolidated=False, drop_variables=others)[name]
             dataset[name] = field.isel(evaluation=slice(0, len(records)))
         for name, values in numbers.items():
+            if name not in group:
+                continue  # a run of an earlier format
             dataset[name] = ("evaluation", values, dict(group[name].attrs))
     dataset = dataset.set_coords([name for name in ("evaluation", "model_years") if name in dataset])
     dataset.attrs["header"] = header.model_dump_json()
@@ -87,6 +89,7 @@ def run_status(path: str | Path, *, verify: bool = True) -> dict[str, Any]:
         problems += damage_sentences(path, records)
     outcome = zarr.open_group(path, mode="r", use_consolidated=False).attrs["outcome"]
     drifts = [r["drift"] for r in records if r["drift"] is not None]
+    errors = [r["error"] for r in records if r.get("error") is not None]
     wall = [r["wall_seconds"] for r in records]
     running = is_locked(path / "log" / "lock")
     return {
@@ -100,16 +103,20 @@ def run_status(path: str | Path, *, verify: bool = True) -> dict[str, Any]:
         "budget_years": header.budget_years,
         "drift": drifts[-1] if drifts else None,
         "best_drift": min(drifts, default=None),
+        "error_estimate": errors[-1] if errors else None,
         "tolerance": header.tolerance,
+        "tolerance_unit": header.tolerance_unit,
         "wall_seconds": float(np.sum(wall)),
-        "seconds_left": seconds_left(records, header.budget_years, header.years_per_evaluation),
+        "seconds_left": seconds_left(records, header.budget_years),
         "problems": problems,
     }
 
 
-def seconds_left(records: list[Record], budget_years: float, years: float) -> float | None:
-    """Wall time to the end of the budget, from the median of the last evaluations."""
+def seconds_left(records: list[Record], budget_years: float) -> float | None:
+    """Wall time to the end of the budget, at the pace of the last evaluations."""
     if not records:
         return None
-    pace = float(np.median([r["wall_seconds"] for r in records[-10:]]))
-    return max(0.0, (budget_years - records[-1]["model_years"]) / years) * pace
+    recent = records[-10:]
+    before = records[-11]["model_years"] if len(records) > 10 else 0.0
+    pace = sum(r["wall_seconds"] for r in recent) / (recent[-1]["model_years"] - before)
+    return max(0.0, budget_years - records[-1]["model_years"]) * pace

@@ -84,7 +84,7 @@ def test_the_residual_is_below_the_tolerance(xp, method, problem):
 
 def test_it_prints_as_one_line():
     result = solve(halve, np.ones(1000), picard, tolerance=20.0)
-    assert str(result) == "converged: the residual is below the tolerance; residual 1.581e+01 after 1 evaluation"
+    assert str(result) == "converged: the tolerance is reached; residual 1.581e+01 after 1 evaluation"
     assert "x=" not in repr(result)
 
 

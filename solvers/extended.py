@@ -1,0 +1,176 @@
+"""Pseudo-transient continuation on an operator extended by the balance of what is carried.
+
+Source: C. T. Kelley and D. E. Keyes, SIAM J. Numer. Anal. 35 (1998), 508-523: implicit Euler steps in a pseudo-time τ
+that grow as the state nears the equilibrium. The increment of a step may be spread over the relaxation that follows it:
+S. C. Bloom et al., Mon. Wea. Rev. 124 (1996), 1256-1271 (incremental analysis update).
+
+In an ocean, x is temperature and salinity, and y, the circulation, answers a change of x within weeks. The one-step
+Jacobian J of x at fixed y lacks this answer; a linear balance 0 = C dx + D dy supplies it. One solve a cycle,
+
+    [ n (J - I) - s    n B ] [z]   [r]
+    [       C           D  ] [y] = [0],      dx = -(z - r),   s = n / (N Δτ),
+
+with r = T_n(x) - x the residual of n time steps, N steps in a period, B the change of x in a step for a unit of y. The
+form z - r does not overflow: it is the inverse of exp(n (J - I)) - I for slow modes, and harmless for fast ones. Then
+x + dx is relaxed for some steps, so that what the operator leaves out answers before the next residual is taken.
+
+Differs from the source: Δτ follows the estimate of the error (`error_estimate`), not the residual, which is larger
+right after a jump though the error is smaller. Where a group of unknowns would move too far, Δτ is shortened for that
+group alone.
+
+Shapes: x, r, dx are (n,). Δτ is in periods.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from scipy.sparse import block_array, csr_array, diags_array, eye_array
+
+from solvers.chain_factors import SingularMatrix, factorise, refined
+from solvers.error_estimate import error_estimate
+from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Operator, Outcome, StepOperator, Stop
+
+FAILURES = 5  # in a row before giving up
+SHRINK = 0.25  # of Δτ after a failure
+GUARD = 3.0  # an estimate counts as at most so many times the one before
+TRIES = 3  # shortenings of Δτ for groups that would move too far
+SHORTEN = 8.0  # the factor of each
+LINEAR_TOLERANCE = 1e-6  # of the linear solve
+PROGRESS = 0.9  # an estimate below this share of the least so far counts as progress
+
+
+def extended_continuation(
+    x: Array,
+    *,
+    stop: Stop,
+    checkpoint: Mapping[str, Any] | None = None,
+    inner: InnerProduct = EUCLIDEAN,
+    residual_steps: int = 30,
+    relax_steps: int = 45,
+    first: float = 20.0,
+    growth: float = 2.0,
+    gain: float = 200.0,
+    largest: float = 1e5,
+    limit: float = np.inf,
+    spread_above: float = 0.0,
+    shock: float = 0.94,
+    stall_after: int = 15,
+    groups: np.ndarray | None = None,
+    settle: Callable[[Array, Array], Array] | None = None,
+    project: Callable[[Array], Array] | None = None,
+) -> Flow:
+    """Equilibrium by pseudo-transient continuation on the extended operator from x, a NumPy vector of shape (n,).
+
+    residual_steps, relax_steps: time steps of the residual, and of the relaxation after a step.
+    first: largest Δτ of the first cycle, in periods; growth: the largest factor from one to the next.
+    gain: Δτ is at most gain / (estimate of the error), in periods times the unit of the inner product.
+    largest: where Δτ stops growing.
+    limit: the farthest that any unknown of a group may move in a cycle. Beyond it Δτ is shortened for its group, and
+    what is still too far is scaled down.
+    groups: (n,) integers from 0, the group of each unknown: in an ocean, its water column. Default: each its own.
+    spread_above: an estimate above it has the change spread over the relaxation.
+    shock: before the first cycle the map is left alone while its residual falls below this share of the one before.
+    stall_after: cycles without a smaller estimate before giving up.
+    settle: (x, candidate) -> candidate, what is known of a state that has come to rest.
+    project: applied to every candidate.
+
+    A Failure after a step is taken back, and tried with a quarter of Δτ. UNSTABLE after 5 failures in a row or where
+    the map fails from a state of its own, STALLED as above.
+    """
+    saved = {"x": x, "shocked": 0.0} if checkpoint is None else checkpoint
+    x = np.asarray(saved["x"])
+    own = np.arange(len(x)) if groups is None else groups
+
+    while "shocked" in saved:
+        g = yield Evaluate(x, steps=residual_steps)
+        if isinstance(g, Failure):
+            return Outcome.UNSTABLE
+        if stop(x, g):
+            return Outcome.CONVERGED
+        before, size = float(saved["shocked"]), inner.norm(g - x)
+        x = g
+        saved = {"x": x, "shocked": size}
+        if before and size > shock * before:
+            saved = {"x": x}
+        yield Checkpoint(saved)
+
+    step, last = float(saved.get("step", first / growth)), float(saved.get("estimate", np.inf))
+    least, idle = float(saved.get("least", np.inf)), int(saved.get("idle", 0))
+    failures = 0
+
+    while True:
+        operator = yield Operator(x, border=True)
+        g = yield Evaluate(x, steps=residual_steps)
+        if isinstance(g, Failure):
+            return Outcome.UNSTABLE
+        if stop(x, g):
+            return Outcome.CONVERGED
+        r = g - x
+        last = min(_estimate(operator, r, residual_steps, inner), GUARD * last)
+        least, idle = (last, 0) if last < PROGRESS * least else (least, idle + 1)
+        if idle == stall_after:
+            return Outcome.STALLED
+        step = min(growth * step, gain / last, largest)
+
+        while True:
+            try:
+                dx = limited_step(operator, r, residual_steps, step, own, limit)
+            except SingularMatrix:
+                relaxed: Any = Failure("the operator is singular")
+            else:
+                candidate = x + dx if settle is None else settle(x, x + dx)
+                candidate = candidate if project is None else project(candidate)
+                relaxed = yield Evaluate(candidate, steps=relax_steps, spread=last > spread_above)
+            if not isinstance(relaxed, Failure):
+                break
+            failures += 1
+            if failures == FAILURES:
+                return Outcome.UNSTABLE
+            step *= SHRINK
+        failures = 0
+        x = relaxed
+        yield Checkpoint({"x": x, "step": step, "estimate": last, "least": least, "idle": idle})
+
+
+def _estimate(operator: StepOperator, r: np.ndarray, steps: int, inner: InnerProduct) -> float:
+    try:
+        found = inner.norm(error_estimate(operator, r, steps))
+    except SingularMatrix:
+        return np.inf
+    return found if np.isfinite(found) else np.inf
+
+
+def limited_step(
+    operator: StepOperator, r: np.ndarray, steps: int, pseudo_time: float, groups: np.ndarray, limit: float
+) -> np.ndarray:
+    """dx of the header, (n,), no unknown of which moves farther than `limit`. Raises SingularMatrix."""
+    shift = np.full(len(r), steps / operator.steps / pseudo_time)
+    for _ in range(TRIES + 1):
+        dx = r - extended_solve(operator, r, steps, shift)
+        farthest = np.zeros(groups.max() + 1)
+        np.maximum.at(farthest, groups, np.abs(dx))
+        far = farthest > limit
+        if not far.any():
+            return dx
+        shift[far[groups]] *= SHORTEN
+    return dx * np.minimum(1, limit / np.maximum(farthest, limit))[groups]
+
+
+def extended_solve(operator: StepOperator, r: np.ndarray, steps: int, shift: np.ndarray) -> np.ndarray:
+    """z of the header, (n,), for a shift s of each unknown, (n,). Raises SingularMatrix."""
+    n = len(r)
+    implicit = eye_array(n) if operator.implicit is None else operator.implicit
+    matrix = steps * operator.matrix - implicit @ diags_array(shift)
+    right = implicit @ r
+    chain = None
+    if (border := operator.border) is not None:
+        matrix = block_array([[matrix, steps * border.response], [border.source, border.balance]])
+        right = np.concatenate([right, np.zeros(border.balance.shape[0])])
+        chain = border.chain
+    matrix = csr_array(matrix)
+    solution = refined(matrix, factorise(matrix, chain), right, LINEAR_TOLERANCE)
+    if solution is None or not np.isfinite(solution).all():
+        raise SingularMatrix("the extended operator is nearly singular")
+    return solution[:n]

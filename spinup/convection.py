@@ -1,0 +1,51 @@
+"""Columns of water: which unknowns they hold, and how deep they are mixed.
+
+Fields are (nz, ny, nx), k upward, the surface last.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from solvers.requests import Array
+from spinup.state import Layout
+
+
+def water_columns(layout: Layout) -> np.ndarray:
+    """The water column of each unknown of the vector, (n,) integers from 0, the same for all variables."""
+    columns = []
+    for v in layout.variables:
+        _, ny, nx = v.shape
+        columns.append(np.broadcast_to(np.arange(ny * nx).reshape(ny, nx), v.shape)[v.mask])
+    return np.unique(np.concatenate(columns), return_inverse=True)[1]
+
+
+def mixed_levels(field: np.ndarray, mask: np.ndarray, neutral: float) -> np.ndarray:
+    """How many steps down from the surface differ by less than `neutral` from level to level, (ny, nx) integers."""
+    alike = (np.abs(np.diff(field, axis=0)) < neutral) & mask[1:] & mask[:-1]
+    return np.cumprod(alike[::-1], axis=0).sum(axis=0)
+
+
+def mix(field: np.ndarray, volume: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The field with the upper `levels` + 1 cells of each column at their mean, (nz, ny, nx)."""
+    nz = len(field)
+    upper = (np.arange(nz)[:, None, None] >= nz - 1 - levels) & (levels > 0)
+    weight = np.where(upper, volume, 0.0)
+    total = weight.sum(axis=0)
+    mean = (weight * field).sum(axis=0) / np.where(total > 0, total, 1.0)
+    return np.where(upper, mean, field)
+
+
+def keep_mixed(layout: Layout, neutral: float) -> Callable[[Array, Array], Array]:
+    """(x, candidate) -> candidate: what is mixed from the surface down in x is mixed in the candidate too, so that a
+    convecting column goes on to convect. Content is kept. The first variable says how deep it is mixed."""
+    first = layout.variables[0]
+
+    def settle(x: Array, candidate: Array) -> Array:
+        levels = mixed_levels(layout.unpack(x)[first.name], first.mask, neutral)
+        fields = layout.unpack(candidate, fill=0.0)
+        return layout.pack(
+            {v.name: mix(fields[v.name], np.where(v.mask, v.volume, 0), levels) for v in layout.variables}
+        )
+
+    return settle

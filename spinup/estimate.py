@@ -1,0 +1,89 @@
+"""The distance to the equilibrium that a run is approaching, estimated after every evaluation.
+
+Where the map can take single steps, the estimate is `solvers.error_estimate`: the residual seen through the one-step
+operator at a state not long ago. Elsewhere, under direct integration, it is what the slowest mode seen so far leaves
+to go: |r| λ / (1 - λ), λ the factor by which the residual shrinks from one period to the next. As long as faster modes
+hide slower ones, that is too little: it is the least the distance can be.
+
+An estimate says nothing of *which* equilibrium is approached.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from solvers import Evaluate, SingularMatrix, StepOperator
+from solvers.error_estimate import tendency_inverse
+from spinup.maps import FixedPointMap
+from spinup.state import State
+from spinup.store import RunStore
+from spinup.store.journal import Record
+
+EVERY = 10  # evaluations for which an operator of the estimator's own serves
+GUARD = 3.0  # an estimate counts as at most so many times the one before
+
+
+class ErrorEstimator:
+    """Estimates for one run. Its own operators are kept in the store, so that a resumed run estimates the same."""
+
+    def __init__(self, model: FixedPointMap, store: RunStore) -> None:
+        self._model = model
+        self._store = store
+        self._operator: StepOperator | None = None
+        self._made = -1  # the evaluation before which the operator was made
+        self._inverse: tuple[int, Any] | None = None  # steps, and the inverse for them
+
+    def use(self, operator: StepOperator, number: int) -> None:
+        """The method asked for this operator before evaluation `number`: it serves here too."""
+        self._operator, self._made, self._inverse = operator, number, None
+
+    def prepare(self, after: State, number: int) -> float:
+        """After evaluation `number`: make an operator at its state where there is none of late. Returns the model years
+        of that, which are not the run's own: without the estimate it would not need them."""
+        if not self._model.has_operator:
+            return 0.0
+        if self._operator is None and (kept := self._store.load_estimate_operator(number - 1)) is not None:
+            self.use(*kept)  # a run that was stopped goes on with what it estimated with
+        # Early on, the state and with it the operator changes fast: 0, 1, 2, 4, 8, then every tenth.
+        if self._operator is not None and number - self._made < min(EVERY, max(1, self._made)):
+            return 0.0
+        operator = self._model.operator(after)
+        self._store.save_estimate_operator(operator, self._model.operator_years)
+        self.use(operator, number)
+        return self._model.operator_years
+
+    def estimate(self, residual: np.ndarray, request: Evaluate, records: list[Record]) -> dict[str, float] | None:
+        """The rms distance of each variable, in its units, and "all", the norm of the inner product; None where there
+        is nothing to go by."""
+        layout = self._model.layout
+        before = next((r["error"] for r in reversed(records) if r.get("error") is not None), None)
+        if self._operator is not None:
+            steps = request.steps or self._operator.steps
+            try:
+                if self._inverse is None or self._inverse[0] != steps:
+                    self._inverse = steps, tendency_inverse(self._operator, steps)
+                vector = self._inverse[1](residual) / self._model.estimate_bias
+            except SingularMatrix:
+                return None
+            found = layout.rms(vector) | {"all": layout.inner.norm(vector)}
+            guard = GUARD
+        else:
+            if not records or records[-1]["residual"] is None or records[-1]["phase"] not in ("direct", "picard"):
+                return None
+            now = layout.rms(residual) | {"all": layout.inner.norm(residual)}
+            last = records[-1]["residual"] | {"all": records[-1]["drift"] * self._model.years}
+            found = {name: _left_to_go(now[name], last[name]) for name in now}
+            guard = np.inf
+        if not all(np.isfinite(value) for value in found.values()):
+            return None
+        if before is not None:
+            found = {name: min(value, guard * before[name]) if before[name] else value for name, value in found.items()}
+        return found
+
+
+def _left_to_go(now: float, before: float) -> float:
+    """Distance by geometric decay from two residual norms of successive periods."""
+    if now == 0:
+        return 0.0
+    factor = now / before if before else 1.0
+    return now * factor / (1 - factor) if factor < 1 else np.inf
