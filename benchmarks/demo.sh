@@ -3,15 +3,15 @@
 set -euo pipefail
 BIN=${BIN:-.venv/bin}
 RUNS=${RUNS:-runs}
-YEARS=${YEARS:-110}
+YEARS=${YEARS:-20}
 run=$RUNS/demo
 direct=$RUNS/demo-direct
 rm -rf "$run" "$direct"
 
-echo "== 1. Accelerated run of a coarse Southern Ocean ($YEARS model years); it will be killed on the way"
-"$BIN/spinup" run acc-coarse --budget "$YEARS years" --out "$run" &
+echo "== 1. Accelerated run of a coarse Southern Ocean, from rest; it will be killed on the way"
+"$BIN/spinup" run acc-coarse --out "$run" &
 pid=$!
-until [ "$(find "$run/log" -name '0*.json' 2>/dev/null | wc -l)" -ge 40 ]; do
+until [ "$(find "$run/log" -name '0*.json' 2>/dev/null | wc -l)" -ge 20 ]; do
   kill -0 $pid 2>/dev/null || { wait $pid; break; }
   sleep 0.2
 done
@@ -23,7 +23,7 @@ echo "== 2. Killed (kill -9):"
 echo "== 3. Resumed: nothing that was computed is computed again"
 "$BIN/spinup" resume "$run"
 
-echo "== 4. The same model years by direct integration, for comparison"
+echo "== 4. Direct integration for $YEARS model years, for comparison"
 "$BIN/spinup" run acc-coarse --method picard --budget "$YEARS years" --out "$direct"
 
 echo "== 5. What came of it"

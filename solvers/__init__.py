@@ -8,7 +8,19 @@ from solvers.extended import extended_continuation
 from solvers.inner import InnerProduct
 from solvers.picard import picard
 from solvers.pseudo_transient import pseudo_transient
-from solvers.requests import Border, Checkpoint, Evaluate, Failure, Flow, Method, Operator, Outcome, StepOperator, Stop
+from solvers.requests import (
+    Border,
+    Checkpoint,
+    Evaluate,
+    Failure,
+    Flow,
+    Method,
+    Note,
+    Operator,
+    Outcome,
+    StepOperator,
+    Stop,
+)
 from solvers.result import Result
 from solvers.solve import solve
 
@@ -20,6 +32,7 @@ __all__ = [
     "Flow",
     "InnerProduct",
     "Method",
+    "Note",
     "Operator",
     "Outcome",
     "Result",

@@ -9,6 +9,7 @@ Rule 3: an array in a request or a reply belongs to whoever made it; nobody writ
     Evaluate(x)            T(x), or a Failure; of part of a period where `steps` says so
     Operator(x)            a StepOperator at x
     Checkpoint(state)      None; `algorithm(x0, checkpoint=state)` goes on from here
+    Note(text)             None
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -85,6 +86,13 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Note:
+    """What the algorithm does and why, in a sentence for the user's log."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Failure:
     """The reply where the model did not come back with a usable state."""
 
@@ -113,7 +121,7 @@ _MESSAGES = {
     Outcome.STOPPED: "stopped by the user",
 }
 
-Request = Evaluate | Operator | Checkpoint
+Request = Evaluate | Operator | Checkpoint | Note
 Flow = Generator[Request, Any, Outcome]
 Stop = Callable[[Array, Array], bool]  # (x, T(x)) -> is this good enough?
 

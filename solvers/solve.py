@@ -43,6 +43,8 @@ def solve(
                     raise ValueError("the method asks for the one-step operator: solve(..., operator=...)")
                 reply = operator(request.x)
             if isinstance(request, Evaluate):
+                if request.steps is not None:
+                    raise ValueError("the method asks for part of a period: solve takes whole ones")
                 if len(history) == max_evaluations:
                     outcome = Outcome.BUDGET
                     break

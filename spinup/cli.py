@@ -25,6 +25,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from spinup.errors import SpinupError, StoreError, UsageError
+from spinup.methods import METHODS, check_method
 from spinup.options import parse_sets
 from spinup.progress import JsonProgress, LineProgress, LiveProgress
 
@@ -60,7 +61,7 @@ def run(
         Path | None, typer.Option("--out", "-o", help="Where the run goes (default: runs/CASE-METHOD).")
     ] = None,
     method: Annotated[
-        str | None, typer.Option("--method", "-m", help="picard, anderson, ptc or extended (default: the case's).")
+        str | None, typer.Option("--method", "-m", help=", ".join(METHODS) + " (default: the case's).")
     ] = None,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="A setting: anderson.depth=5, store.states_every=10. Repeatable.")
@@ -79,8 +80,6 @@ def run(
 
     chosen = spinup.load_case(case)
     name = method or chosen.method
-    from spinup.methods import check_method
-
     check_method(name)
     groups = parse_sets(sets or [], name)
     path = out or Path("runs") / f"{chosen.name}-{name}"

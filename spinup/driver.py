@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Checkpoint, Evaluate, Failure, Flow, Operator, Outcome, StepOperator, Stop
+from solvers import Checkpoint, Evaluate, Failure, Flow, Note, Operator, Outcome, StepOperator, Stop
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.estimate import ErrorEstimator
 from spinup.maps import FixedPointMap
@@ -35,6 +35,7 @@ class Driver:
     budget_years: float
     flag: StopFlag
     progress: Callable[[dict[str, Any]], None]
+    note: Callable[[str], None]
     estimator: ErrorEstimator
 
     def run(self) -> Outcome:
@@ -69,6 +70,8 @@ class Driver:
                             return Outcome.BUDGET
                         reply, extra = kept or self._operator(x, carried, border=border)
                         self.estimator.use(reply, logged)
+                    case Note(text) if logged == len(self.store.records):
+                        self.note(text)
                     case Checkpoint(state) if self._due(logged):
                         self.store.save_checkpoint(state)
                 request = flow.send(reply)
@@ -130,6 +133,7 @@ class Driver:
             "failure": failure,
             "steps": request.steps,
             "spread": request.spread,
+            "years": years,
             "model_years": self._done() + extra + years,
             "wall_seconds": wall,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from solvers import Flow, Method, Stop, anderson, extended_continuation, picard, pseudo_transient, within
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
+from spinup.auto import KEEP_BASIN, choose, with_direct_fallback
 from spinup.conserve import conserve as conserved_within
 from spinup.conserve import totals
 from spinup.convection import keep_mixed, water_columns
@@ -71,11 +72,17 @@ class ExtendedSettings(MethodSettings):
     conserve: bool = Field(True, description="keep the totals that the map conserves")
 
 
+class AutoSettings(MethodSettings):
+    """`auto` chooses by itself: it has no settings."""
+
+
 METHODS: dict[str, type[MethodSettings]] = {
     "picard": PicardSettings,
     "anderson": AndersonSettings,
     "ptc": PtcSettings,
     "extended": ExtendedSettings,
+    "auto": AutoSettings,
+    "auto-keep-basin": AutoSettings,
 }
 
 
@@ -122,6 +129,10 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
     """The method as the driver starts it from x0."""
     if method == "picard":
         return picard
+    if method.startswith("auto"):
+        chosen, why = choose(model)
+        keep = KEEP_BASIN if method == "auto-keep-basin" and chosen == "extended" else {}
+        return with_direct_fallback(bind(chosen, check_settings(chosen, keep), model, x0), why)
     options = dict(settings)
     options["project"] = _projection(model, x0, bounds=options.pop("bounds"), conserve=options.pop("conserve"))
     if method == "extended":

@@ -240,6 +240,7 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress, flag: Stop
             header.budget_years,
             flag,
             progress.evaluated,
+            progress.note,
             ErrorEstimator(model, store),
         )
         outcome = driver.run()

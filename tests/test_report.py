@@ -165,7 +165,7 @@ def test_model_years_against_direct_integration(runs):
     assert "direct integration (direct)" in " ".join(numbers["verdict"])
     assert "not known" in verdict_of(runs / "fast")
     assert "Drift is not distance to equilibrium" in numbers["caveats"][0]
-    assert "not estimated" in numbers["caveats"][1]
+    assert "lower bound" in numbers["caveats"][1]
 
 
 def test_years_to_reach_counts_to_the_first():

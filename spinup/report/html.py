@@ -72,12 +72,13 @@ def render(runs: Sequence[RunData], numbers: dict[str, Any]) -> str:
         drift=_decay(drawn, [r.drift for r in drawn], f"drift, {numbers['runs'][0]['drift_units']}", _levels(numbers)),
         drift_by_variable=_drift_by_variable(drawn),
         errors=_errors(drawn),
+        estimates=_estimates(drawn, numbers["runs"][0]),
         residuals={v: _panels(fields.residual_panels(subject, v)) for v in subject.variables},
         states=_states(subject),
         histories=_histories(drawn),
         constants=_constants(drawn),
         marks=_marks(numbers),
-        last_good=subject.last_good,
+        last_measured=subject.last_measured,
         shown_versions={k: v for k, v in subject.header["versions"].items() if k.lower() in SHOWN_VERSIONS},
     )
 
@@ -113,8 +114,22 @@ def _decay(
     }
 
 
+def _estimates(runs: Sequence[RunData], subject: dict[str, Any]) -> dict[str, dict[str, Markup]]:
+    """A chart of the estimated distance to equilibrium by variable, where there is one."""
+    levels = []
+    if subject["tolerance_of"] != "drift":
+        levels = [Level(subject["tolerance"], f"tolerance {words.plain(subject['tolerance'])}")]
+    found = {}
+    for name, estimate in subject["error_estimates"].items():
+        title = f"estimated error of {name}, {estimate['units']}".rstrip(", ")
+        found[name] = _decay(runs, [run.error_estimate(name) for run in runs], title, levels)
+    return {name: chart for name, chart in found.items() if chart}
+
+
 def _levels(numbers: dict[str, Any]) -> list[Level]:
     subject = numbers["runs"][0]
+    if subject["tolerance_of"] != "drift":
+        return []
     return [Level(subject["tolerance"], f"tolerance {words.plain(subject['tolerance'])}")]
 
 

@@ -9,7 +9,16 @@ from spinup.errors import UsageError
 from spinup.report import verdict
 from spinup.report.pairs import difference
 from spinup.report.reading import RunData, read_run, same_grid
-from spinup.report.summary import decades, drift_units, errors, extremes, series, summary, years_to_reach
+from spinup.report.summary import (
+    decades,
+    drift_units,
+    error_estimates,
+    errors,
+    extremes,
+    series,
+    summary,
+    years_to_reach,
+)
 
 FORMAT = 1
 
@@ -53,6 +62,7 @@ def numbers_of(runs: Sequence[RunData]) -> dict[str, Any]:
                 "role": "reference" if number else "subject",
                 "drawn": drawable(subject, run),
                 "errors": errors(run),
+                "error_estimates": error_estimates(run),
                 "years_to_levels": [years_to_reach(run.model_years, run.drift, level) for level in levels],
                 "series": series(run),
             }
@@ -83,6 +93,11 @@ def versus_direct(subject: RunData, references: Sequence[RunData]) -> dict[str, 
     if subject.errors is not None and reference.errors is not None:
         for name in subject.errors:
             found["errors"][name] = _versus(subject, reference, subject.errors[name], reference.errors[name])
+    found["error_estimates"] = {}
+    for name in subject.variables:
+        own, others = subject.error_estimate(name), reference.error_estimate(name)
+        if own is not None and others is not None:
+            found["error_estimates"][name] = _versus(subject, reference, own, others)
     return found if found["drift"] is not None and reference.failed.size else None
 
 

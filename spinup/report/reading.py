@@ -111,12 +111,29 @@ class RunData:
         """Variable at the end of the run."""
         return None if self.last_good is None else self.fields(name, self.last_good)
 
+    @property
+    def last_measured(self) -> int | None:
+        """The newest evaluation that gave a state and a residual."""
+        measured = np.flatnonzero(~self.failed & np.isfinite(self.drift))
+        return int(measured[-1]) if measured.size else None
+
     def last_residual(self, name: str) -> np.ndarray | None:
-        """T(x) - x of the last evaluation per model year, NaN on land."""
-        if self.last_good is None:
+        """T(x) - x of the last evaluation that has one, per model year, NaN on land."""
+        if (last := self.last_measured) is None:
             return None
-        after, before = self.fields(name, self.last_good), self.fields(name, self.last_good, before=True)
-        return None if after is None or before is None else (after - before) / self.years
+        after, before = self.fields(name, last), self.fields(name, last, before=True)
+        if after is None or before is None:
+            return None
+        return (after - before) / (
+            self.column("evaluation_years")[last] if "evaluation_years" in self.data else self.years
+        )
+
+    def error_estimate(self, name: str) -> np.ndarray | None:
+        """Estimated distance of a variable to the equilibrium, (evaluations,), NaN where there was nothing to go by;
+        None where there never was."""
+        column = f"{name}_error_estimate"
+        values = self.column(column) if column in self.data else np.array([])
+        return values if np.isfinite(values).any() else None
 
     @cached_property
     def errors(self) -> dict[str, np.ndarray] | None:

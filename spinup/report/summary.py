@@ -39,6 +39,9 @@ def summary(run: RunData) -> dict[str, Any]:
         "years_per_evaluation": run.years,
         "budget_years": header["budget_years"],
         "tolerance": header["tolerance"],
+        "tolerance_units": header["tolerance_unit"] or drift_units(run),
+        "tolerance_of": "estimated error" if header["tolerance_unit"] else "drift",
+        "estimate_from": "operator" if "steps" in header["map"] else "decay",
         "drift_units": drift_units(run),
         "drift_scaled": _scaled(run),
         "drift": extremes(run.model_years, run.drift) | {"when_method_began": _when_method_began(run)},
@@ -87,6 +90,16 @@ def errors(run: RunData) -> dict[str, Any] | None:
         | extremes(run.model_years, values)
         for name, values in run.errors.items()
     }
+
+
+def error_estimates(run: RunData) -> dict[str, Any]:
+    """The estimated distance to equilibrium by variable, where there is one."""
+    found = {}
+    for name in run.variables:
+        if (values := run.error_estimate(name)) is not None:
+            ends = extremes(run.model_years, values)
+            found[name] = {"units": words.difference_units(run.units(name)), "series": numbers(values)} | ends
+    return found
 
 
 def provenance(run: RunData) -> dict[str, Any]:

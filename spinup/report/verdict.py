@@ -10,10 +10,41 @@ REGRESSED = 1.2  # the last drift is said to be above the lowest from this facto
 def sentences(numbers: dict[str, Any]) -> list[str]:
     """The verdict on the first run: what happened, how it ended, against direct integration, against the truth."""
     subject = numbers["runs"][0]
-    found = [headline(subject), ending(subject)]
+    found = [headline(subject), ending(subject), *distances(subject)]
     if subject["drift"]["last"] is not None:
-        found += [against_direct(numbers), *against_exact(numbers)]
+        found += [*estimates_against_direct(numbers), against_direct(numbers), *against_exact(numbers)]
     return [sentence for sentence in found if sentence]
+
+
+def distances(run: dict[str, Any]) -> list[str]:
+    """The estimated distance to equilibrium at the end."""
+    found = []
+    for name, e in run["error_estimates"].items():
+        what = f"the rms distance of {name} to the equilibrium it approaches"
+        size = f"{words.number(e['last'])} {e['units']}".rstrip()
+        if run["estimate_from"] == "operator":
+            found.append(f"At its end {what} is an estimated {size}.")
+        else:
+            found.append(f"Going by the decay of its residual alone, {what} is at least some {size} at its end.")
+    return found
+
+
+def estimates_against_direct(numbers: dict[str, Any]) -> list[str]:
+    """Model years that direct integration needed to the same estimated error."""
+    versus = numbers["versus_direct"]
+    found = []
+    for name, v in (versus["error_estimates"] if versus else {}).items():
+        if v is None:
+            continue
+        units = numbers["runs"][0]["error_estimates"][name]["units"]
+        mine = f"Its least estimated error of {name}, {words.number(v['level'])} {units}, was there after "
+        mine += words.years(v["subject_years"])
+        if v["reference_years"] is None:
+            theirs = f"direct integration was {words.number(v['reference_last'])} {units} away after "
+            found.append(f"{mine}; {theirs}{words.years(v['reference_total_years'])}.")
+        else:
+            found.append(f"{mine}; direct integration needed {words.years(v['reference_years'])}{_factor(v['ratio'])}.")
+    return found
 
 
 def headline(run: dict[str, Any]) -> str:
@@ -36,20 +67,20 @@ def headline(run: dict[str, Any]) -> str:
 
 def ending(run: dict[str, Any]) -> str:
     """How the run ended, and what that leaves open."""
-    tolerance = f"{words.plain(run['tolerance'])} {run['drift_units']}"
+    tolerance = f"{words.plain(run['tolerance'])} {run['tolerance_units']}"
+    measure = run["tolerance_of"]
     lowest, last = run["drift"]["lowest"], run["drift"]["last"]
     seen = ""
     if lowest is not None and last > REGRESSED * lowest:
         seen = f" Its lowest drift was {words.number(lowest)}, after {words.years(run['drift']['lowest_model_years'])}."
     match run["outcome"]:
         case "converged":
-            return f"It converged: the drift is at or below the tolerance of {tolerance}."
+            return f"It converged: the {measure} is at or below the tolerance of {tolerance}."
         case "budget":
-            return (
-                f"It did not converge: the budget is spent and the drift is above the tolerance of {tolerance}.{seen}"
-            )
+            spent = "the budget is spent and"
+            return f"It did not converge: {spent} the {measure} is above the tolerance of {tolerance}.{seen}"
         case "stalled":
-            return f"It stalled: the drift no longer fell and is above the tolerance of {tolerance}.{seen}"
+            return f"It stalled: the {measure} no longer fell and is above the tolerance of {tolerance}.{seen}"
         case "unstable":
             return f"It ended unstable: the model failed in {run['failures']} of {_evaluations(run)}.{seen}"
         case "stopped":
@@ -120,8 +151,13 @@ def caveats(numbers: dict[str, Any]) -> list[str]:
     found = ["Drift is not distance to equilibrium: a state that drifts slowly may still be far from it."]
     if subject["errors"]:
         found.append("The distance is known here because the case has an exact answer.")
+    elif subject["error_estimates"] and subject["estimate_from"] == "operator":
+        found.append(
+            "The estimated distance is to the equilibrium that this run approaches. Where it was measured it was "
+            "mostly within a factor of three of the true one; it does not say which of several equilibria that is."
+        )
     else:
-        found.append("That distance is not estimated here.")
+        found.append("How far is not known here: the decay of the residual gives a lower bound.")
     if subject["method"] != "picard":
         found.append("Equal drift does not mean equal distance, least of all between two methods.")
     return found

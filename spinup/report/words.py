@@ -3,7 +3,14 @@
 import math
 from collections.abc import Sequence
 
-METHODS = {"picard": "direct integration", "anderson": "Anderson acceleration", "ptc": "pseudo-transient continuation"}
+METHODS = {
+    "picard": "direct integration",
+    "anderson": "Anderson acceleration",
+    "ptc": "pseudo-transient continuation",
+    "extended": "pseudo-transient continuation with the circulation's balance",
+    "auto": "the automatic choice of method",
+    "auto-keep-basin": "the automatic choice of method, on the direct run's way,",
+}
 OUTCOMES = {
     "converged": "converged",
     "budget": "budget spent",

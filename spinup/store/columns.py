@@ -24,6 +24,7 @@ def columns(records: list[Record], diagnostics: list[str], variables: list[str])
 
     found = {name: column(name) for name in ("model_years", "wall_seconds", "drift")}
     found["error_estimate"] = column("error", "all")
+    found["evaluation_years"] = column("years")
     found["estimate_years"] = column("estimate_years", default=0.0)
     found["spread"] = np.asarray([bool(record.get("spread")) for record in records], dtype="i1")
     found["evaluation"] = np.arange(len(records))
@@ -52,6 +53,7 @@ def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: f
             "units": "1",
             "long_name": "estimated weighted rms distance to equilibrium, in units of the variables' scales",
         },
+        "evaluation_years": {"units": "year", "long_name": "model years of the evaluation itself"},
         "estimate_years": {"units": "year", "long_name": "model years that the estimate took beside those of the run"},
         "spread": {"units": "1", "long_name": "1 where a change was spread over the evaluation: no residual then"},
         "failed": {"units": "1", "long_name": "1 where the model failed"},

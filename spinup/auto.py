@@ -1,0 +1,64 @@
+"""The default: the fastest method that the map allows, and direct integration where it no longer gets nearer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from solvers import Checkpoint, Evaluate, Failure, Flow, Method, Note, Outcome, Stop, picard
+from solvers.requests import Array
+from spinup.maps import FixedPointMap
+
+#: Settings of the extended method that stay on the direct run's way: the model is left alone for the first years, the
+#: steps are shorter, the relaxation longer. Measured on the coarse ACC, from rest and years 10, 30 and 100.
+KEEP_BASIN: dict[str, Any] = {"gain": 100.0, "relax_days": 90.0, "shock": 0.978}
+
+
+def choose(model: FixedPointMap) -> tuple[str, str]:
+    """The method for this map, and why, in a sentence."""
+    if not model.has_operator:
+        return "anderson", f"{model.name} takes whole periods only: Anderson acceleration, which needs nothing else"
+    if reason := model.no_circulation:
+        return "ptc", f"pseudo-transient continuation with secants: the circulation of {model.name} has {reason}"
+    return "extended", (
+        f"{model.name} can take single steps and its circulation has a linear balance: implicit steps on both together"
+    )
+
+
+def with_direct_fallback(method: Method, why: str) -> Method:
+    """`method`; where it stalls or the model fails for good, direct integration from the last state it reached."""
+
+    def flow(x: Array, *, stop: Stop, checkpoint: Mapping[str, Any] | None = None) -> Flow:
+        if checkpoint is None or "direct_since" not in checkpoint:
+            yield Note(why)
+            reached: list[Array] = []
+            outcome = yield from _watched(method(x, stop=stop, checkpoint=checkpoint), reached)
+            if outcome is Outcome.CONVERGED or not reached:
+                return outcome
+            words = "no longer gets nearer" if outcome is Outcome.STALLED else "failed again and again"
+            yield Note(f"it {words}: on by direct integration")
+            x = reached[-1]
+        else:
+            x = checkpoint["x"]
+        direct = picard(x, stop=stop)
+        request = next(direct)
+        try:
+            while True:
+                if isinstance(request, Checkpoint):
+                    request = Checkpoint({**request.state, "direct_since": True})
+                request = direct.send((yield request))
+        except StopIteration as end:
+            return end.value
+
+    return flow
+
+
+def _watched(flow: Flow, reached: list[Array]) -> Flow:
+    """The flow itself; `reached` holds the last state that came back."""
+    request = next(flow)
+    try:
+        while True:
+            reply = yield request
+            if isinstance(request, Evaluate) and not isinstance(reply, Failure):
+                reached[:] = [reply]
+            request = flow.send(reply)
+    except StopIteration as end:
+        return end.value

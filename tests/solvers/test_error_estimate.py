@@ -1,0 +1,76 @@
+"""The distance to the equilibrium, from a residual and the one-step operator."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array, diags_array, eye_array
+
+from solvers import SingularMatrix, StepOperator, error_estimate
+from solvers.error_estimate import tendency_inverse
+
+N, STEPS = 60, 40
+DIFFUSION = csr_array(0.2 * diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(N, N)))
+MIXING = csr_array(eye_array(N) - 3 * DIFFUSION)  # M of a step that mixes implicitly
+MODES = np.sin(np.pi / (N + 1) * np.outer(np.arange(1, N + 1), np.arange(1, N + 1)))  # of both, slowest first
+FORCING = np.linspace(0, 1, N)
+
+
+def residual(x: np.ndarray, *, implicit: bool = False) -> np.ndarray:
+    """T(x) - x, (N,), of x_new = x + D x + f, or of M x_new = x + f."""
+    M, D = (MIXING.toarray(), np.zeros((N, N))) if implicit else (np.eye(N), DIFFUSION.toarray())
+    g = x
+    for _ in range(STEPS):
+        g = np.linalg.solve(M, g + D @ g + FORCING)
+    return g - x
+
+
+def answer(*, implicit: bool = False) -> np.ndarray:
+    return np.linalg.solve((3 if implicit else 1) * -DIFFUSION.toarray(), FORCING)
+
+
+def operator(*, implicit: bool = False) -> StepOperator:
+    """M (J - I) is I - M of the implicit step."""
+    if implicit:
+        return StepOperator(csr_array(eye_array(N) - MIXING), STEPS, MIXING)
+    return StepOperator(DIFFUSION, STEPS)
+
+
+def test_a_slow_error_is_known_to_a_few_percent():
+    error = MODES[0] - 0.5 * MODES[1]
+    found = error_estimate(operator(), residual(answer() + error), STEPS)
+    assert np.linalg.norm(found - error) < 0.03 * np.linalg.norm(error)
+
+
+def test_a_slow_error_is_known_where_the_step_is_implicit():
+    r = residual(answer(implicit=True) + MODES[0], implicit=True)
+    found = error_estimate(operator(implicit=True), r, STEPS)
+    plain = StepOperator(csr_array(np.linalg.inv(MIXING.toarray()) - np.eye(N)), STEPS)
+    np.testing.assert_allclose(found, error_estimate(plain, r, STEPS))
+    assert np.linalg.norm(found - MODES[0]) < 0.04 * np.linalg.norm(MODES[0])
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_an_error_of_any_mode_is_of_the_right_size(implicit):
+    """(1 - e^-a) (1/a + 1) for a mode that decays by e^-a: from 1 to 1.3, whatever a."""
+    for mode in MODES:
+        r = residual(answer(implicit=implicit) + mode, implicit=implicit)
+        found = error_estimate(operator(implicit=implicit), r, STEPS)
+        ratio = found @ mode / (mode @ mode)
+        np.testing.assert_allclose(found, ratio * mode, atol=1e-8)
+        assert 0.99 < ratio < 1.32
+
+
+def test_at_the_answer_there_is_no_error():
+    np.testing.assert_allclose(error_estimate(operator(), residual(answer()), STEPS), 0.0, atol=1e-8)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_a_shift_as_a_dense_solve_has_it(implicit):
+    known, v = operator(implicit=implicit), np.cos(np.arange(N))
+    M = MIXING.toarray() if implicit else np.eye(N)
+    expected = np.linalg.solve(STEPS * np.linalg.solve(M, known.matrix.toarray()) - 0.3 * np.eye(N), v) - v
+    np.testing.assert_allclose(tendency_inverse(known, STEPS, 0.3)(v), expected, rtol=1e-9)
+
+
+def test_an_operator_that_damps_nothing_is_singular():
+    with pytest.raises(SingularMatrix):
+        error_estimate(StepOperator(csr_array((N, N)), STEPS), np.ones(N), STEPS)
