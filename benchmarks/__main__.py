@@ -1,0 +1,208 @@
+"""Model years to a true error, of every method and of SciPy's, on the same map from the same starts.
+
+    python -m benchmarks acc-coarse                  # an hour or two; the direct run is kept, and goes on where it was
+    python -m benchmarks acc-coarse --short          # minutes: is the harness alive?
+
+Direct integration is run to its own equilibrium first (2500 years). Then every method starts from rest and from years
+of the direct run. A state's error is its distance to the equilibrium that the run itself ends in, found by integrating
+its end directly; for `auto-keep-basin` to the end of the direct run. Results: benchmarks/results/CASE.json.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import optimize
+
+import spinup
+from spinup.provenance import git_state
+
+RESULTS = Path(__file__).parent / "results"
+LEVELS = (1.0, 0.3, 0.1, 0.05, 0.01)  # K
+CONTINUED = 40  # years of direct integration that the end of a run is judged by
+STABLE = 0.005  # K a year of these: less, and the end counts as an equilibrium
+TIGHT = "0.004 K"
+METHODS: dict[str, dict[str, Any]] = {
+    "auto": {"method": "auto", "budget": 7, "tolerance": TIGHT},
+    "auto-keep-basin": {"method": "auto-keep-basin", "budget": 13, "tolerance": TIGHT},
+    "ptc": {"method": "ptc", "budget": 60, "tolerance": 1e-9},
+    "anderson": {"method": "anderson", "budget": 100, "tolerance": 1e-9, "settings": {"depth": 20, "every": 5}},
+}
+PEERS = {"scipy.optimize.anderson": {"M": 10}, "scipy.optimize.broyden1": {}}
+PEER_YEARS = 60
+
+
+class Bench:
+    """A case's map, its direct run, and the distances between states."""
+
+    def __init__(self, case: str, folder: Path, years: int) -> None:
+        self.case = spinup.load_case(case)
+        self.model = self.case.build()
+        self.layout = self.model.layout
+        self.folder = folder
+        direct = folder / f"{case}-direct"
+        options = {"budget": years, "tolerance": 1e-12}
+        if direct.exists():
+            spinup.resume(direct, **options)
+        else:
+            spinup.run(self.case, out=direct, method="picard", store={"fields_every": 1}, start_periods=0, **options)
+        self.direct = spinup.open(direct, verify=False)
+        self.end = self.vector(self.direct, years - 1)
+
+    def vector(self, run: Any, number: int, suffix: str = "") -> np.ndarray:
+        return self.layout.pack({v.name: run[v.name + suffix].values[number] for v in self.layout.variables})
+
+    def distance(self, a: np.ndarray, b: np.ndarray) -> float:
+        return self.layout.inner.norm(a - b)
+
+    def start(self, year: int) -> dict[str, Any]:
+        state = self.model.start()
+        for _ in range(year):
+            state = self.model.evaluate(state)
+        return state
+
+    def continued(self, state: dict[str, Any]) -> dict[str, Any]:
+        for _ in range(CONTINUED):
+            state = self.model.evaluate(state)
+        return state
+
+
+def years_until_below(years: list[float], errors: list[float], level: float) -> float | None:
+    """Model years after which the error never again exceeds the level; None where it still does at the end."""
+    above = [i for i, error in enumerate(errors) if not error <= level]
+    if not above:
+        return years[0]
+    return None if above[-1] + 1 == len(years) else float(f"{years[above[-1] + 1]:.4g}")
+
+
+def row(bench: Bench, method: str, year: int, number: int) -> dict[str, Any]:
+    """One method of spinup's from one start."""
+    out = bench.folder / f"{bench.case.name}-{method}-{year}-{number}"
+    began = time.perf_counter()
+    result = spinup.run(bench.case, out=out, start=bench.start(year), start_periods=0, **METHODS[method])
+    wall = time.perf_counter() - began
+    run, state = spinup.open(out, verify=False), spinup.open_state(out)
+    state = {str(name): np.asarray(state[name]) for name in state.variables}
+    states = [bench.vector(run, i) for i in range(result.evaluations)]
+    before = [bench.vector(run, i, "_before") for i in range(result.evaluations)]
+    estimates = [None if np.isnan(e) else float(e) for e in run.error_estimate.values]
+    found = judged(bench, method, year, [float(y) for y in run.model_years.values], states, state)
+    own = found.pop("own")
+    ratios = [e / bench.distance(x, own) for e, x in zip(estimates, before, strict=True) if e is not None]
+    return found | {
+        "outcome": result.outcome.value,
+        "evaluations": result.evaluations,
+        "wall_seconds": round(wall, 1),
+        "wall_seconds_in_the_model": round(float(run.wall_seconds.sum()), 1),
+        "estimate_over_truth": [round(float(q), 3) for q in ratios],
+    }
+
+
+def peer(bench: Bench, method: str, year: int, _: int) -> dict[str, Any]:
+    """One of SciPy's from one start: F(x) = T(x) - x, the rest of the state carried."""
+    carried = bench.start(year)
+    years: list[float] = []
+    states: list[np.ndarray] = []
+
+    class Spent(Exception):
+        pass
+
+    def residual(x: np.ndarray) -> np.ndarray:
+        nonlocal carried
+        if len(years) == PEER_YEARS:
+            raise Spent
+        fields = bench.layout.unpack(np.clip(x, -3.0, 45.0), fill=0.0)
+        carried = bench.model.evaluate(bench.model.replace(carried, fields))
+        states.append(bench.layout.pack(bench.model.fields(carried)))
+        years.append(float(len(years) + 1))
+        return states[-1] - x
+
+    began, outcome = time.perf_counter(), "converged"
+    solve = getattr(optimize, method.rpartition(".")[2])
+    try:
+        solve(residual, bench.layout.pack(bench.model.fields(carried)), f_tol=1e-9, line_search=None, **PEERS[method])
+    except Spent:
+        outcome = "budget"
+    except Exception as error:  # the peer, or the model at what the peer asks of it
+        outcome = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+    wall = time.perf_counter() - began
+    found = judged(bench, method, year, years, states, carried)
+    found.pop("own")
+    return found | {"outcome": outcome, "evaluations": len(years), "wall_seconds": round(wall, 1)}
+
+
+def judged(
+    bench: Bench, method: str, year: int, years: list[float], states: list[np.ndarray], end: dict[str, Any]
+) -> dict[str, Any]:
+    """Errors against where the end goes when it is integrated on, and where that is."""
+    later = bench.continued(end)
+    own = bench.layout.pack(bench.model.fields(later))
+    moved = bench.distance(own, bench.layout.pack(bench.model.fields(end)))
+    against = bench.end if method == "auto-keep-basin" else own
+    errors = [bench.distance(x, against) for x in states]
+    away = bench.distance(own, bench.end)
+    return {
+        "method": method,
+        "start": f"year {year}" if year else "rest",
+        "equilibrium": "direct" if away < 0.05 else f"other: {away:.3g} K away",
+        "distance_to_direct": round(away, 4),
+        "moved_when_continued": round(moved, 5),
+        "stable": bool(moved < STABLE),
+        "diagnostics": {name: float(f"{value:.5g}") for name, value in bench.model.diagnose(later).items()},
+        "model_years": float(f"{years[-1]:.4g}") if years else 0.0,
+        "model_years_to": {f"{level:g} K": years_until_below(years, errors, level) for level in LEVELS},
+        "own": own,
+    }
+
+
+def direct_row(bench: Bench) -> dict[str, Any]:
+    """Direct integration itself, from rest."""
+    years = [float(y) for y in bench.direct.model_years.values]
+    states = [bench.vector(bench.direct, i) for i in range(len(years))]
+    errors = [bench.distance(x, bench.end) for x in states]
+    before = [bench.vector(bench.direct, i, "_before") for i in range(len(years))]
+    ratios = [
+        float(e) / bench.distance(x, bench.end)
+        for e, x, error in zip(bench.direct.error_estimate.values, before, errors, strict=True)
+        if np.isfinite(e) and error > LEVELS[-1]
+    ]
+    return {
+        "method": "direct",
+        "start": "rest",
+        "equilibrium": "direct",
+        "distance_to_direct": 0.0,
+        "model_years": years[-1],
+        "model_years_to": {f"{level:g} K": years_until_below(years, errors, level) for level in LEVELS},
+        "evaluations": len(years),
+        "wall_seconds": round(float(bench.direct.wall_seconds.sum()), 1),
+        "estimate_over_truth": [round(q, 3) for q in ratios],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("case")
+    parser.add_argument("--short", action="store_true", help="60 direct years, two methods, one start")
+    parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"), help="where the runs go")
+    parser.add_argument("--methods", nargs="*", default=["auto", "auto-keep-basin", "ptc", "anderson", *PEERS])
+    parser.add_argument("--starts", nargs="*", type=int, default=[0, 10, 30, 100])
+    options = parser.parse_args()
+    if options.short:
+        options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
+    bench = Bench(options.case, options.folder, 60 if options.short else 2500)
+    rows = [direct_row(bench)]
+    for method in options.methods:
+        for year in options.starts:
+            rows.append((peer if method in PEERS else row)(bench, method, year, int(time.time())))
+            print(json.dumps(rows[-1]), flush=True)
+            found = {"case": options.case, "date": time.strftime("%Y-%m-%d"), "git": git_state(bench.case.file)}
+            folder = options.folder if options.short else RESULTS
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{options.case}.json").write_text(json.dumps(found | {"rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
