@@ -6,7 +6,7 @@ RUNS=${RUNS:-runs}
 YEARS=${YEARS:-20}
 run=$RUNS/demo
 direct=$RUNS/demo-direct
-rm -rf "$run" "$direct"
+rm -rf "$run" "$run-audit" "$direct"
 
 echo "== 1. Accelerated run of a coarse Southern Ocean, from rest; it will be killed on the way"
 "$BIN/spinup" run acc-coarse --out "$run" &
@@ -23,10 +23,13 @@ echo "== 2. Killed (kill -9):"
 echo "== 3. Resumed: nothing that was computed is computed again"
 "$BIN/spinup" resume "$run"
 
-echo "== 4. Direct integration for $YEARS model years, for comparison"
+echo "== 4. Is the end an equilibrium? Integrated on directly for 20 model years"
+"$BIN/spinup" audit "$run" --years 20
+
+echo "== 5. Direct integration for $YEARS model years, for comparison"
 "$BIN/spinup" run acc-coarse --method picard --budget "$YEARS years" --out "$direct"
 
-echo "== 5. What came of it"
+echo "== 6. What came of it"
 "$BIN/spinup" compare "$run" "$direct"
 "$BIN/spinup" report "$run" "$direct"
 echo "Open the report in a browser."

@@ -171,6 +171,31 @@ def compare(runs: RunPaths, as_json: Json = False, debug: Debug = False) -> None
 
 
 @app.command()
+def audit(
+    run: RunPath,
+    years: Annotated[float, typer.Option(help="Model years to integrate on directly.")] = 20,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Is the end of a run an equilibrium? Integrate it on directly, and see."""
+    from spinup.audit import audit as examined
+
+    found = examined(run, years=years, progress=None if as_json else _progress(False))
+    if as_json:
+        print(json.dumps(found.as_json()))
+        return
+    table = Table(box=None, show_header=False)
+    for name, distance in found.moved.items():
+        error = found.error[name]
+        estimate = "" if error is None else f" (estimated error before: {error:.2g})"
+        table.add_row(f"{name} moved", f"{distance:.2g} in {found.years:g} model years{estimate}")
+    table.add_row("drift", f"{found.drift[0]:.2g}, then {found.drift[1]:.2g} per year")
+    table.add_row("columns mixed to another depth", f"{found.columns_changed}")
+    table.add_row("verdict", found.verdict)
+    out_console.print(table)
+
+
+@app.command()
 def cases(as_json: Json = False, debug: Debug = False) -> None:
     """The cases that can be run by name."""
     from spinup.case import import_case, known_cases

@@ -186,7 +186,7 @@ def resume(
     with (
         stop_on_signals(progress.note) as flag,
         RunStore.resume(path) as store,
-        _stored_case(store.header, case, progress) as found,
+        stored_case(store.header, case, progress) as found,
     ):
         model = _built(found)
         _fitting(store.state(-1), model, f"of run {path}")
@@ -261,7 +261,7 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress, flag: Stop
 
 
 @contextmanager
-def _stored_case(header: Header, case: Case | None, progress: Progress) -> Iterator[Case]:
+def stored_case(header: Header, case: Case | None, progress: Progress) -> Iterator[Case]:
     """The case the run was started with: as it was then, even if its file has changed since."""
     if case is not None:
         yield case

@@ -47,9 +47,9 @@ def method(**settings):
 calm = partial(method, checkpoint={"x": START})  # past its shock
 
 
-def drive(flow, operator=OPERATOR, *, step=T, checkpoints=None):
+def drive(flow, operator=OPERATOR, *, step=T, checkpoints=1000):
     """The requests of a flow up to so many checkpoints, and its outcome if it ended before."""
-    requests, request, left = [], next(flow), checkpoints
+    requests, request = [], next(flow)
     try:
         while True:
             requests.append(request)
@@ -58,10 +58,9 @@ def drive(flow, operator=OPERATOR, *, step=T, checkpoints=None):
                     request = flow.send(operator)
                 case Evaluate(x, steps):
                     request = flow.send(step(x, steps))
+                case Checkpoint() if len(saved(requests)) == checkpoints:
+                    return requests, None
                 case Checkpoint():
-                    left = None if left is None else left - 1
-                    if left == 0:
-                        return requests, None
                     request = flow.send(None)
     except StopIteration as end:
         return requests, end.value
@@ -281,13 +280,14 @@ def test_only_the_group_that_is_too_far_is_shortened():
     assert np.abs(expected).max() < 12.0 < np.abs(r[2] / (n_a + s))
 
 
-def test_what_is_still_too_far_is_scaled_down_group_by_group():
-    """Undamped but for 512 s, the second group moves by 79 and 157: both are cut by the same factor."""
-    damping = np.full(4, 1e-9)
-    r = np.array([0.1, 0.01, 1000.0, -2000.0])
-    found = limited_step(diagonal(damping), r, RESIDUAL, 20.0, np.array([0, 0, 1, 1]), limit=8.0)
-    np.testing.assert_allclose(found[2:], [4.0, -8.0])
-    np.testing.assert_allclose(found[:2], r[:2] * (1 + 40.0), rtol=1e-5)
+def test_what_is_still_too_far_after_three_shortenings_is_scaled_down_group_by_group():
+    """dx = r + r / s nearly. The first group is near enough at once, the second at 512 s only, the last never."""
+    r = np.array([0.1, 0.01, 100.0, 50.0, 1000.0, -2000.0])
+    s = RESIDUAL / PERIOD / 20.0
+    found = limited_step(diagonal(np.full(6, 1e-9)), r, RESIDUAL, 20.0, np.array([0, 0, 1, 1, 2, 2]), limit=120.0)
+    np.testing.assert_allclose(found[:2], r[:2] * (1 + 1 / s), rtol=1e-5)
+    np.testing.assert_allclose(found[2:4], r[2:4] * (1 + 1 / (512 * s)), rtol=1e-5)
+    np.testing.assert_allclose(found[4:], [60.0, -120.0])
 
 
 def test_no_unknown_moves_beyond_the_limit():

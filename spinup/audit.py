@@ -1,0 +1,104 @@
+"""Is the end of a run an equilibrium? It is integrated on directly, as a run of its own, and watched."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spinup.convection import mixed_levels
+from spinup.errors import UsageError
+from spinup.report.reading import RunData, read_run, weighted_rms
+from spinup.run import Progress, resume, run, stored_case
+from spinup.store.header import read_header
+
+NEUTRAL = 0.05  # difference from level to level below which a column counts as mixed, in the first variable's units
+LEAVING = 1.5  # growth of the drift that says a state leaves where it is
+NEAR = 2.0  # the state may move by so many times its estimated error
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was seen.
+
+    moved: rms distance of each variable over the years, in its units. error: the estimate at the run's end, None where
+    there is none but a lower bound. drift: rms of T(x) - x per model year of the first and the last year watched.
+    columns_changed: water columns whose mixed depth, from the surface, is another than before.
+    """
+
+    path: Path
+    years: float
+    moved: dict[str, float]
+    error: dict[str, float | None]
+    drift: tuple[float, float]
+    columns_changed: int
+    verdict: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"path": str(self.path)}
+
+
+def audit(path: str | Path, *, years: float = 20, progress: Progress | None = None) -> Audit:
+    """Integrate the end of the run at `path` directly for `years` model years, into PATH-audit, and judge it.
+
+    An audit that was stopped goes on. Raises UsageError where the run has no end to go on from.
+    """
+    path = Path(path)
+    header, on = read_header(path), path.with_name(path.name + "-audit")
+    with stored_case(header, None, progress or Progress()) as case:
+        if (on / "zarr.json").is_file():
+            if read_header(on).start != str(path):
+                raise UsageError(f"{on} is no audit of {path}: move it away")
+            resume(on, case=case, budget=years, progress=progress)
+        else:
+            run(
+                case,
+                out=on,
+                method="picard",
+                settings={},
+                budget=years,
+                tolerance=1e-300,
+                start=path,
+                start_periods=0,
+                progress=progress,
+            )
+    return judge(path, read_run(path), read_run(on))
+
+
+def judge(path: Path, before: RunData, after: RunData) -> Audit:
+    """What the run `after`, from the end of `before`, says of it. Raises UsageError where one has no state."""
+    if before.last_good is None or after.last_good is None:
+        raise UsageError(f"{before.name if before.last_good is None else after.name} has no state to judge")
+    moved, changed = {}, 0
+    for number, name in enumerate(before.variables):
+        here, there, volume = before.end(name), after.end(name), before.volume(name)
+        if here is None or there is None:
+            raise UsageError(f"the fields of {name} at the end of {path} or of its audit cannot be read")
+        moved[name] = weighted_rms(there - here, volume)
+        if number == 0 and here.ndim == 3:
+            depths = [mixed_levels(np.where(volume > 0, field, 0.0), volume > 0, NEUTRAL) for field in (here, there)]
+            changed = int((depths[0] != depths[1]).sum())
+    estimated = "steps" in before.header["map"]  # otherwise what there is comes from the decay alone
+    error = {name: _last(before.error_estimate(name)) if estimated else None for name in before.variables}
+    drifts = after.drift[np.isfinite(after.drift)]
+    drift = (float(drifts[0]), float(drifts[-1]))
+    years = float(after.model_years[-1])
+    return Audit(path, years, moved, error, drift, changed, _verdict(moved, error, drift, years))
+
+
+def _verdict(moved: dict[str, float], error: dict[str, float | None], drift: tuple[float, float], years: float) -> str:
+    """In a sentence."""
+    if drift[1] > LEAVING * drift[0]:
+        return "not an equilibrium: integrated on, the state leaves where it is, ever faster"
+    far = [name for name, distance in moved.items() if (limit := error[name]) is not None and distance > NEAR * limit]
+    if far:
+        return (
+            f"not there yet, or the estimate was too small: {', '.join(far)} moved on by more than its estimated error"
+        )
+    if all(limit is None for limit in error.values()):
+        return f"its drift does not grow, but how far it has to go is not known: {years:g} years do not say"
+    return "an equilibrium, stable as far as was seen: integrated on, the state stayed within its estimated error"
+
+
+def _last(values: np.ndarray | None) -> float | None:
+    return None if values is None else float(values[np.isfinite(values)][-1])

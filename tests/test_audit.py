@@ -1,0 +1,42 @@
+"""The audit: an equilibrium stays, another state moves on, and an unstable one leaves."""
+
+import numpy as np
+from helpers import LINEAR
+
+import spinup
+from spinup.audit import audit, judge
+from spinup.report.reading import read_run
+
+
+def test_the_end_of_a_converged_run_stays(linear_run, tmp_path):
+    run = tmp_path / "run"
+    run.symlink_to(linear_run)
+    found = audit(run, years=5)
+    moved = spinup.open(tmp_path / "run-audit").c.values[-1] - read_run(linear_run).end("c")
+    assert found.moved["c"] == np.sqrt(np.mean(moved**2)) < 1e-5
+    assert found.years == 5
+    assert found.drift[1] <= found.drift[0]
+    assert audit(run, years=8).years == 8  # goes on from where it was
+
+
+def test_a_state_that_leaves_is_no_equilibrium(tmp_path):
+    def build():
+        from spinup.function_map import FunctionMap
+
+        return FunctionMap(lambda s: {"x": 1.3 * s["x"]}, start={"x": np.full(3, 1e-6)})
+
+    case = spinup.Case(name="leaving", title="x grows", build=build, method="picard", budget=2, tolerance=1e-30)
+    spinup.run(case, out=tmp_path / "run")
+    spinup.run(case, out=tmp_path / "on", start=tmp_path / "run", budget=10)
+    found = judge(tmp_path / "run", read_run(tmp_path / "run"), read_run(tmp_path / "on"))
+    assert "leaves where it is" in found.verdict
+
+
+def test_the_command_line_says_it(tmp_path):
+    from test_cli import spinup_command
+
+    assert spinup_command("run", LINEAR, "--out", tmp_path / "run").returncode == 0
+    done = spinup_command("audit", tmp_path / "run", "--years", "3")
+    assert done.returncode == 0, done.stderr
+    assert "c moved" in done.stdout
+    assert "verdict" in done.stdout
