@@ -186,13 +186,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case")
     parser.add_argument("--short", action="store_true", help="60 direct years, two methods, one start")
+    parser.add_argument("--direct-years", type=int, default=2500, help="of the direct run that is the reference")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"), help="where the runs go")
     parser.add_argument("--methods", nargs="*", default=["auto", "auto-keep-basin", "ptc", "anderson", *PEERS])
     parser.add_argument("--starts", nargs="*", type=int, default=[0, 10, 30, 100])
     options = parser.parse_args()
     if options.short:
         options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
-    bench = Bench(options.case, options.folder, 60 if options.short else 2500)
+    bench = Bench(options.case, options.folder, 60 if options.short else options.direct_years)
     rows = [direct_row(bench)]
     for method in options.methods:
         for year in options.starts:

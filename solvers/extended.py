@@ -92,7 +92,7 @@ def extended_continuation(
         before, size = float(saved["shocked"]), inner.norm(g - x)
         x = g
         saved = {"x": x, "shocked": size}
-        if before and size > shock * before:
+        if (before and size > shock * before) or size == 0:
             saved = {"x": x}
         yield Checkpoint(saved)
 
@@ -112,7 +112,8 @@ def extended_continuation(
         least, idle = (last, 0) if last < PROGRESS * least else (least, idle + 1)
         if idle == stall_after:
             return Outcome.STALLED
-        step = min(growth * step, gain / last, largest)
+        allowed = gain / last if 0 < last < np.inf else np.inf
+        step = min(growth * step, allowed, largest)
 
         while True:
             try:

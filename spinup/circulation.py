@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import block_array, csr_array, diags_array, eye_array, kron
+from scipy.sparse.csgraph import connected_components
 
 Sparse = Any
 
@@ -141,7 +142,8 @@ def circulation_balance(
     make density (kg m-3 a unit).
 
     The rows of `source` and `balance` are the momentum of u (m s-2), that of v, and the divergence (m s-1) of each
-    column. Of these the last says p_s = 0 instead: all divergences sum to zero, and p_s is known but for a constant.
+    column. Of these one of each basin says p_s = 0 instead: the divergences of a basin sum to zero, its p_s is known
+    but for a constant.
     """
     momentum_u, momentum_v = _friction(grid, viscosity)
     of_v, of_u = _coriolis(grid)
@@ -166,8 +168,9 @@ def circulation_balance(
             ],
         ]
     ).tolil()
-    balance[-1, :] = 0.0
-    balance[-1, -1] = 1.0
+    for held in len(u) + len(v) + _one_of_each_basin(balance.tocsr()[len(u) + len(v) :]):
+        balance[held, :] = 0.0
+        balance[held, held] = 1.0
 
     hydrostatic = _hydrostatic_pressure(grid)
     sources, advections = [], []
@@ -202,6 +205,13 @@ def chain_of_rows(grid: CGrid, circulation: Circulation, tracers: int) -> np.nda
     )
     link = columns // nx if grid.cyclic or ny >= nx else columns % nx
     return np.unique(link, return_inverse=True)[1]
+
+
+def _one_of_each_basin(divergence: Sparse) -> np.ndarray:
+    """The last row of each set of rows that are coupled, of the divergence of each column."""
+    size = abs(divergence)
+    _, basin = connected_components(size @ size.T, directed=False)
+    return len(basin) - 1 - np.unique(basin[::-1], return_index=True)[1]
 
 
 def _friction(grid: CGrid, viscosity: np.ndarray) -> tuple[Sparse, Sparse]:
