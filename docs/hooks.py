@@ -23,6 +23,7 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 
 DATA = Path(__file__).parent / "data"
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 FILL = re.compile(r"^<!-- fill: (.+?) -->$", re.MULTILINE)
 SHOWN_YEARS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 700, 1000, 1500, 2000)
 LEVELS = (2.5, 2.0, 1.5, 1.0, 0.5, 0.2, 0.1)  # K
@@ -87,6 +88,65 @@ def years_to(rows: Sequence[dict[str, Any]], level: float) -> float | None:
         elif found is None:
             found = row["year"]
     return found
+
+
+def bench_rows(case: str) -> list[dict[str, Any]]:
+    file = RESULTS / f"{case}.json"
+    try:
+        return json.loads(file.read_text())["rows"]
+    except (OSError, ValueError, KeyError) as error:
+        raise PluginError(f"{file} cannot be read ({error}): python -m benchmarks {case} writes it") from error
+
+
+def bench_table(case: str) -> str:
+    """Model years of every benchmarked run to each error."""
+    rows = bench_rows(case)
+    levels = list(rows[0]["model_years_to"])
+    cells = []
+    for row in rows:
+        years = ["–" if y is None else f"{y:g}" for y in row["model_years_to"].values()]
+        moved = row.get("moved_when_continued")
+        cells.append(
+            (
+                f"`{row['method']}`",
+                row["start"],
+                *years,
+                row["equilibrium"],
+                "–" if moved is None else number(moved),
+                f"{row['wall_seconds']:.0f}",
+            )
+        )
+    return table(("method", "start", *levels, "equilibrium", "moved, K", "wall, s"), cells)
+
+
+def estimate_table(case: str) -> str:
+    """How far the estimates of benchmarked runs were from the truth."""
+    cells = []
+    for name, direct in (("direct integration", True), ("accelerated", False)):
+        ratios = sorted(
+            q for r in bench_rows(case) if (r["method"] == "direct") is direct for q in r.get("estimate_over_truth", [])
+        )
+        if not ratios:
+            continue
+        at = [ratios[round(share * (len(ratios) - 1))] for share in (0.05, 0.5, 0.95)]
+        within = [sum(1 / f <= q <= f for q in ratios) / len(ratios) for f in (2, 3)]
+        cells.append((name, str(len(ratios)), *(f"{q:.2f}" for q in at), *(f"{100 * w:.0f} %" for w in within)))
+    return table(("runs", "estimates", "5 % below", "median", "5 % above", "within a factor 2", "within 3"), cells)
+
+
+def rungs_table(case: str) -> str:
+    """Where stable ends are, by transport."""
+    ends: dict[float, list[dict[str, Any]]] = {}
+    for row in bench_rows(case):
+        if row.get("stable"):
+            ends.setdefault(round(row["diagnostics"]["barotropic_transport"]), []).append(row)
+    cells = []
+    for transport in sorted(ends, reverse=True):
+        rows = ends[transport]
+        away = [row["distance_to_direct"] for row in rows]
+        who = ", ".join(f"`{row['method']}` from {row['start']}" for row in rows)
+        cells.append((f"{transport:g}", f"{min(away):.2f}–{max(away):.2f}", who))
+    return table(("transport, Sv", "K from the direct run’s end", "runs"), cells)
 
 
 def error_figure() -> str:
@@ -230,6 +290,9 @@ FILLS: dict[str, Callable[..., str]] = {
     "drift-table": drift_table,
     "error-figure": error_figure,
     "years-table": years_table,
+    "bench-table": bench_table,
+    "estimate-table": estimate_table,
+    "rungs-table": rungs_table,
     "settings": settings,
     "options": options,
     "commands": commands,

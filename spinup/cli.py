@@ -289,7 +289,7 @@ def _finish(result: Any, as_json: bool) -> None:
         )
     else:
         drift = "" if result.drift is None else f", drift {result.drift:.3g} per year"
-        error = "" if result.error is None else f", estimated error {result.error['all']:.2g}"
+        error = "" if result.error is None else f", estimated error {result.error['all']:.3g}"
         out_console.print(
             f"{result.outcome.value}: {result.message}, after {result.model_years:.4g} model years "
             f"({result.evaluations} evaluations){drift}{error}",
