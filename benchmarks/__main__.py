@@ -51,6 +51,7 @@ class Bench:
             spinup.run(self.case, out=direct, method="picard", store={"fields_every": 1}, start_periods=0, **options)
         self.direct = spinup.open(direct, verify=False)
         self.end = self.vector(self.direct, years - 1)
+        self._starts: dict[int, dict[str, Any]] = {}
 
     def vector(self, run: Any, number: int, suffix: str = "") -> np.ndarray:
         return self.layout.pack({v.name: run[v.name + suffix].values[number] for v in self.layout.variables})
@@ -59,13 +60,13 @@ class Bench:
         return self.layout.inner.norm(a - b)
 
     def start(self, year: int) -> dict[str, Any]:
-        state = self.model.start()
-        for _ in range(year):
-            state = self.model.evaluate(state)
-        return state
+        """The state of direct integration after `year` years."""
+        if year not in self._starts:
+            self._starts[year] = self.integrated(self.model.start(), year)
+        return self._starts[year]
 
-    def continued(self, state: dict[str, Any]) -> dict[str, Any]:
-        for _ in range(CONTINUED):
+    def integrated(self, state: dict[str, Any], years: int) -> dict[str, Any]:
+        for _ in range(years):
             state = self.model.evaluate(state)
         return state
 
@@ -78,9 +79,9 @@ def years_until_below(years: list[float], errors: list[float], level: float) -> 
     return None if above[-1] + 1 == len(years) else float(f"{years[above[-1] + 1]:.4g}")
 
 
-def row(bench: Bench, method: str, year: int, number: int) -> dict[str, Any]:
+def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     """One method of spinup's from one start."""
-    out = bench.folder / f"{bench.case.name}-{method}-{year}-{number}"
+    out = bench.folder / f"{bench.case.name}-{method}-{year}-{time.time_ns()}"
     began = time.perf_counter()
     result = spinup.run(bench.case, out=out, start=bench.start(year), start_periods=0, **METHODS[method])
     wall = time.perf_counter() - began
@@ -89,8 +90,7 @@ def row(bench: Bench, method: str, year: int, number: int) -> dict[str, Any]:
     states = [bench.vector(run, i) for i in range(result.evaluations)]
     before = [bench.vector(run, i, "_before") for i in range(result.evaluations)]
     estimates = [None if np.isnan(e) else float(e) for e in run.error_estimate.values]
-    found = judged(bench, method, year, [float(y) for y in run.model_years.values], states, state)
-    own = found.pop("own")
+    found, own = judged(bench, method, year, [float(y) for y in run.model_years.values], states, state)
     ratios = [e / bench.distance(x, own) for e, x in zip(estimates, before, strict=True) if e is not None]
     return found | {
         "outcome": result.outcome.value,
@@ -101,7 +101,7 @@ def row(bench: Bench, method: str, year: int, number: int) -> dict[str, Any]:
     }
 
 
-def peer(bench: Bench, method: str, year: int, _: int) -> dict[str, Any]:
+def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
     """One of SciPy's from one start: F(x) = T(x) - x, the rest of the state carried."""
     carried = bench.start(year)
     years: list[float] = []
@@ -129,22 +129,21 @@ def peer(bench: Bench, method: str, year: int, _: int) -> dict[str, Any]:
     except Exception as error:  # the peer, or the model at what the peer asks of it
         outcome = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
     wall = time.perf_counter() - began
-    found = judged(bench, method, year, years, states, carried)
-    found.pop("own")
+    found, _ = judged(bench, method, year, years, states, carried)
     return found | {"outcome": outcome, "evaluations": len(years), "wall_seconds": round(wall, 1)}
 
 
 def judged(
     bench: Bench, method: str, year: int, years: list[float], states: list[np.ndarray], end: dict[str, Any]
-) -> dict[str, Any]:
-    """Errors against where the end goes when it is integrated on, and where that is."""
-    later = bench.continued(end)
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Errors against where the end goes when it is integrated on; and where that is, as a vector."""
+    later = bench.integrated(end, CONTINUED)
     own = bench.layout.pack(bench.model.fields(later))
     moved = bench.distance(own, bench.layout.pack(bench.model.fields(end)))
     against = bench.end if method == "auto-keep-basin" else own
     errors = [bench.distance(x, against) for x in states]
     away = bench.distance(own, bench.end)
-    return {
+    found = {
         "method": method,
         "start": f"year {year}" if year else "rest",
         "equilibrium": "direct" if away < 0.05 else f"other: {away:.3g} K away",
@@ -154,8 +153,8 @@ def judged(
         "diagnostics": {name: float(f"{value:.5g}") for name, value in bench.model.diagnose(later).items()},
         "model_years": float(f"{years[-1]:.4g}") if years else 0.0,
         "model_years_to": {f"{level:g} K": years_until_below(years, errors, level) for level in LEVELS},
-        "own": own,
     }
+    return found, own
 
 
 def direct_row(bench: Bench) -> dict[str, Any]:
@@ -163,7 +162,7 @@ def direct_row(bench: Bench) -> dict[str, Any]:
     years = [float(y) for y in bench.direct.model_years.values]
     states = [bench.vector(bench.direct, i) for i in range(len(years))]
     errors = [bench.distance(x, bench.end) for x in states]
-    before = [bench.vector(bench.direct, i, "_before") for i in range(len(years))]
+    before = [bench.vector(bench.direct, 0, "_before"), *states[:-1]]
     ratios = [
         float(e) / bench.distance(x, bench.end)
         for e, x, error in zip(bench.direct.error_estimate.values, before, errors, strict=True)
@@ -197,7 +196,7 @@ def main() -> None:
     rows = [direct_row(bench)]
     for method in options.methods:
         for year in options.starts:
-            rows.append((peer if method in PEERS else row)(bench, method, year, int(time.time())))
+            rows.append((peer if method in PEERS else row)(bench, method, year))
             print(json.dumps(rows[-1]), flush=True)
             found = {"case": options.case, "date": time.strftime("%Y-%m-%d"), "git": git_state(bench.case.file)}
             folder = options.folder if options.short else RESULTS

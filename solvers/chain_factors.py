@@ -12,9 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg.lapack import sgetrf, sgetrs
-from scipy.sparse import csc_array, csr_array, diags_array
-from scipy.sparse.linalg import splu
 
 SCALINGS = 3  # passes of Ruiz' scaling; each squares the way to one
 LARGEST_LINK = 6000  # unknowns; above it the sparse LU takes over
@@ -40,6 +37,9 @@ def factorise(matrix: Any, chain: np.ndarray | None = None) -> Solve:
 
 def sparse_factors(matrix: Any) -> Solve:
     """The same by SuperLU in double precision."""
+    from scipy.sparse import csc_array  # in functions, here and below: importing it takes longer than all the rest
+    from scipy.sparse.linalg import splu
+
     try:
         return splu(csc_array(matrix)).solve
     except RuntimeError as error:
@@ -48,6 +48,9 @@ def sparse_factors(matrix: Any) -> Solve:
 
 def chain_factors(matrix: Any, chain: np.ndarray) -> Solve:
     """The same by block LU down the chain, in single precision."""
+    from scipy.linalg.lapack import sgetrf, sgetrs
+    from scipy.sparse import csr_array, diags_array
+
     left, right = scaling(matrix)
     order = np.argsort(chain, kind="stable")
     ends = np.cumsum(np.bincount(chain))
@@ -88,6 +91,8 @@ def chain_factors(matrix: Any, chain: np.ndarray) -> Solve:
 
 def scaling(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     """Factors of the rows and of the columns, (n,) each, that bring their largest entries near one."""
+    from scipy.sparse import csr_array, diags_array
+
     size = abs(csr_array(matrix))
     left, right = np.ones(size.shape[0]), np.ones(size.shape[1])
     for _ in range(SCALINGS):

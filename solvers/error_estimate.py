@@ -8,7 +8,6 @@ circulation would answer too, the estimate is of the right size (measured: see t
 """
 
 import numpy as np
-from scipy.sparse import csc_array, eye_array
 
 from solvers.chain_factors import Solve, sparse_factors
 from solvers.requests import StepOperator
@@ -16,11 +15,11 @@ from solvers.requests import StepOperator
 
 def tendency_inverse(operator: StepOperator, steps: int, shift: float = 0.0) -> Solve:
     """v -> (steps (J - I) - shift I)^-1 v - v, (n,) to (n,), by sparse LU. Raises SingularMatrix."""
-    implicit = eye_array(operator.matrix.shape[0]) if operator.implicit is None else operator.implicit
-    factors = sparse_factors(csc_array(steps * operator.matrix - shift * implicit))
+    left = operator.left
+    factors = sparse_factors(steps * operator.matrix - shift * left)
 
     def apply(v: np.ndarray) -> np.ndarray:
-        return factors(implicit @ v) - v
+        return factors(left @ v) - v
 
     return apply
 

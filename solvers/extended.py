@@ -25,7 +25,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.sparse import block_array, csr_array, diags_array, eye_array
 
 from solvers.chain_factors import SingularMatrix, factorise, refined
 from solvers.error_estimate import error_estimate
@@ -161,10 +160,11 @@ def limited_step(
 
 def extended_solve(operator: StepOperator, r: np.ndarray, steps: int, shift: np.ndarray) -> np.ndarray:
     """z of the header, (n,), for a shift s of each unknown, (n,). Raises SingularMatrix."""
+    from scipy.sparse import block_array, csr_array, diags_array
+
     n = len(r)
-    implicit = eye_array(n) if operator.implicit is None else operator.implicit
-    matrix = steps * operator.matrix - implicit @ diags_array(shift)
-    right = implicit @ r
+    matrix = steps * operator.matrix - operator.left @ diags_array(shift)
+    right = operator.left @ r
     chain = None
     if (border := operator.border) is not None:
         matrix = block_array([[matrix, steps * border.response], [border.source, border.balance]])

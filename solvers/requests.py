@@ -77,6 +77,15 @@ class StepOperator:
     implicit: Any = None
     border: Border | None = None
 
+    @property
+    def left(self) -> Any:
+        """M, also where it is I."""
+        if self.implicit is not None:
+            return self.implicit
+        from scipy.sparse import eye_array
+
+        return eye_array(self.matrix.shape[0])
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:

@@ -9,6 +9,7 @@ import numpy as np
 from spinup.convection import mixed_levels
 from spinup.errors import UsageError
 from spinup.report.reading import RunData, read_run, weighted_rms
+from spinup.report.summary import error_estimates
 from spinup.run import Progress, resume, run, stored_case
 from spinup.store.header import read_header
 
@@ -78,8 +79,8 @@ def judge(path: Path, before: RunData, after: RunData) -> Audit:
         if number == 0 and here.ndim == 3:
             depths = [mixed_levels(np.where(volume > 0, field, 0.0), volume > 0, NEUTRAL) for field in (here, there)]
             changed = int((depths[0] != depths[1]).sum())
-    estimated = "steps" in before.header["map"]  # otherwise what there is comes from the decay alone
-    error = {name: _last(before.error_estimate(name)) if estimated else None for name in before.variables}
+    estimates = error_estimates(before) if before.estimates_by_operator else {}
+    error = {name: estimates[name]["last"] if name in estimates else None for name in before.variables}
     drifts = after.drift[np.isfinite(after.drift)]
     drift = (float(drifts[0]), float(drifts[-1]))
     years = float(after.model_years[-1])
@@ -98,7 +99,3 @@ def _verdict(moved: dict[str, float], error: dict[str, float | None], drift: tup
     if all(limit is None for limit in error.values()):
         return f"its drift does not grow, but how far it has to go is not known: {years:g} years do not say"
     return "an equilibrium, stable as far as was seen: integrated on, the state stayed within its estimated error"
-
-
-def _last(values: np.ndarray | None) -> float | None:
-    return None if values is None else float(values[np.isfinite(values)][-1])

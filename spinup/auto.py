@@ -30,7 +30,7 @@ def with_direct_fallback(method: Method, why: str) -> Method:
         if checkpoint is None or "direct_since" not in checkpoint:
             yield Note(why)
             reached: list[Array] = []
-            outcome = yield from _watched(method(x, stop=stop, checkpoint=checkpoint), reached)
+            outcome = yield from _passing(method(x, stop=stop, checkpoint=checkpoint), reached=reached)
             if outcome is Outcome.CONVERGED or not reached:
                 return outcome
             words = "no longer gets nearer" if outcome is Outcome.STALLED else "failed again and again"
@@ -38,26 +38,20 @@ def with_direct_fallback(method: Method, why: str) -> Method:
             x = reached[-1]
         else:
             x = checkpoint["x"]
-        direct = picard(x, stop=stop)
-        request = next(direct)
-        try:
-            while True:
-                if isinstance(request, Checkpoint):
-                    request = Checkpoint({**request.state, "direct_since": True})
-                request = direct.send((yield request))
-        except StopIteration as end:
-            return end.value
+        return (yield from _passing(picard(x, stop=stop), mark={"direct_since": True}))
 
     return flow
 
 
-def _watched(flow: Flow, reached: list[Array]) -> Flow:
-    """The flow itself; `reached` holds the last state that came back."""
+def _passing(flow: Flow, *, reached: list[Array] | None = None, mark: Mapping[str, Any] | None = None) -> Flow:
+    """The flow itself; `reached` holds the last state that came back, and its checkpoints bear the mark."""
     request = next(flow)
     try:
         while True:
+            if mark is not None and isinstance(request, Checkpoint):
+                request = Checkpoint({**request.state, **mark})
             reply = yield request
-            if isinstance(request, Evaluate) and not isinstance(reply, Failure):
+            if reached is not None and isinstance(request, Evaluate) and not isinstance(reply, Failure):
                 reached[:] = [reply]
             request = flow.send(reply)
     except StopIteration as end:

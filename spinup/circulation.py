@@ -112,6 +112,14 @@ class CGrid:
             self.times(1 / (self.cos_t * self.dyt)) @ (self.one - self.north.T) @ self.times(self.cos_u * self.mask_v)
         )
 
+    def vertical_diffusion(self, mask: np.ndarray, coefficient: np.ndarray, dt: float = 1.0) -> Sparse:
+        """A field to its change by vertical diffusion in `dt` (s; 1: its tendency), with no flux at floor and surface.
+
+        coefficient: at the top of cells, m2 s-1.
+        """
+        flux = self.between(mask, self.above) @ self.times(coefficient / self.dzw)
+        return self.times(dt / self.dzt) @ (self.one - self.above.T) @ flux @ (self.above - self.one)
+
     def column_sum(self, *, upward: bool) -> Sparse:
         """Sums over the cells of a column from one end to each cell, itself included: upward from the floor, or down
         from the surface."""
@@ -236,9 +244,7 @@ def _friction(grid: CGrid, viscosity: np.ndarray) -> tuple[Sparse, Sparse]:
 
     def rest(mask: np.ndarray, shift: Sparse, drag: np.ndarray) -> Sparse:
         lowest = mask & (g.of(g.above.T, mask) == 0)
-        flux = g.between(mask, g.above) @ g.times(0.5 * (viscosity + g.of(shift, viscosity)) / g.dzw)
-        vertical = g.times(1 / g.dzt) @ (g.one - g.above.T) @ flux @ (g.above - g.one)
-        return vertical - g.times(drag * lowest)
+        return g.vertical_diffusion(mask, 0.5 * (viscosity + g.of(shift, viscosity))) - g.times(drag * lowest)
 
     return (
         (g.times(g.mask_u) @ (lateral_u + rest(g.mask_u, g.east, g.drag_u))).tocsr(),

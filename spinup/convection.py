@@ -40,12 +40,11 @@ def keep_mixed(layout: Layout, neutral: float) -> Callable[[Array, Array], Array
     """(x, candidate) -> candidate: what is mixed from the surface down in x is mixed in the candidate too, so that a
     convecting column goes on to convect. Content is kept. The first variable says how deep it is mixed."""
     first = layout.variables[0]
+    volumes = {v.name: np.where(v.mask, v.volume, 0) for v in layout.variables}
 
     def settle(x: Array, candidate: Array) -> Array:
         levels = mixed_levels(layout.unpack(x)[first.name], first.mask, neutral)
         fields = layout.unpack(candidate, fill=0.0)
-        return layout.pack(
-            {v.name: mix(fields[v.name], np.where(v.mask, v.volume, 0), levels) for v in layout.variables}
-        )
+        return layout.pack({name: mix(fields[name], volume, levels) for name, volume in volumes.items()})
 
     return settle

@@ -20,7 +20,7 @@ from spinup.store.journal import Record
 REPLAY_TOLERANCE = 1e-10  # of the variable's largest value; a replayed request that differs by more is another request
 
 
-@dataclass
+@dataclass(frozen=True)
 class Driver:
     """One run: a map, a store, a budget.
 
@@ -91,8 +91,7 @@ class Driver:
 
     def _operator(self, x: Any, carried: State, *, border: bool) -> tuple[StepOperator, float]:
         """The one-step operator at x on top of the carried state, and its model years; kept before it is passed on."""
-        state = self.model.replace(carried, self.model.layout.unpack(x, fill=0.0))
-        operator = self.model.operator(state, border=border)
+        operator = self.model.operator(self._at(x, carried), border=border)
         self.store.save_operator(operator, self.model.operator_years)
         return operator, self.model.operator_years
 
@@ -101,11 +100,15 @@ class Driver:
 
     def _advanced(self, request: Evaluate, carried: State) -> State:
         """The full state that the model makes of the carried one as asked."""
-        fields = self.model.layout.unpack(request.x, fill=0.0)
         if request.spread:
-            return self.model.advance(carried, request.steps or 0, toward=fields)
-        state = self.model.replace(carried, fields)
+            toward = self.model.layout.unpack(request.x, fill=0.0)
+            return self.model.advance(carried, request.steps or 0, toward=toward)
+        state = self._at(request.x, carried)
         return self.model.evaluate(state) if request.steps is None else self.model.advance(state, request.steps)
+
+    def _at(self, x: Any, carried: State) -> State:
+        """The carried state with the vector x in it."""
+        return self.model.replace(carried, self.model.layout.unpack(x, fill=0.0))
 
     def _evaluate(self, request: Evaluate, carried: State, extra: float) -> tuple[Any, State]:
         """Evaluate T at x on top of the carried state; log; give the reply and the state to carry on."""

@@ -17,7 +17,7 @@ from solvers.error_estimate import tendency_inverse
 from spinup.maps import FixedPointMap
 from spinup.state import State
 from spinup.store import RunStore
-from spinup.store.journal import Record
+from spinup.store.journal import Record, last_error
 
 EVERY = 10  # evaluations for which an operator of the estimator's own serves
 GUARD = 3.0  # an estimate counts as at most so many times the one before
@@ -56,7 +56,7 @@ class ErrorEstimator:
         """The rms distance of each variable, in its units, and "all", the norm of the inner product; None where there
         is nothing to go by."""
         layout = self._model.layout
-        before = next((r["error"] for r in reversed(records) if r.get("error") is not None), None)
+        before = last_error(records)
         if self._operator is not None:
             steps = request.steps or self._operator.steps
             try:

@@ -16,6 +16,9 @@ from spinup.errors import UsageError
 from spinup.maps import FixedPointMap
 from spinup.suggest import did_you_mean
 
+BOUNDS: Any = Field(True, description="keep candidates within physical bounds")
+CONSERVE: Any = Field(True, description="keep the totals that the map conserves")
+
 
 class MethodSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -39,8 +42,8 @@ class AndersonSettings(MethodSettings):
     stall_after: int | None = Field(
         None, ge=1, description="give up as stalled after this many evaluations without a new least residual"
     )
-    bounds: bool = Field(True, description="keep candidates within physical bounds")
-    conserve: bool = Field(True, description="keep the totals that the map conserves")
+    bounds: bool = BOUNDS
+    conserve: bool = CONSERVE
 
 
 class PtcSettings(MethodSettings):
@@ -51,8 +54,8 @@ class PtcSettings(MethodSettings):
     largest: float = Field(1e4, gt=0, description="largest pseudo-time step, in periods")
     depth: int = Field(6, ge=0, description="secants held")
     cut: float = Field(0.05, ge=0, lt=1, description="singular values of the secants below this share are left out")
-    bounds: bool = Field(True, description="keep candidates within physical bounds")
-    conserve: bool = Field(True, description="keep the totals that the map conserves")
+    bounds: bool = BOUNDS
+    conserve: bool = CONSERVE
 
 
 class ExtendedSettings(MethodSettings):
@@ -68,8 +71,8 @@ class ExtendedSettings(MethodSettings):
     shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
     neutral: float = Field(0.05, ge=0, description="a column is mixed where levels differ by less, in K; 0: never")
     stall_after: int = Field(15, ge=1, description="give up after so many steps without a smaller error estimate")
-    bounds: bool = Field(True, description="keep candidates within physical bounds")
-    conserve: bool = Field(True, description="keep the totals that the map conserves")
+    bounds: bool = BOUNDS
+    conserve: bool = CONSERVE
 
 
 class AutoSettings(MethodSettings):

@@ -28,7 +28,7 @@ from spinup.stopping import StopFlag, stop_on_signals
 from spinup.store import Header, RunStore
 from spinup.store.creation import check_names, occupied
 from spinup.store.header import StoreSettings, read_header
-from spinup.store.journal import read_journal
+from spinup.store.journal import last_error, read_journal
 from spinup.store.view import open_state
 from spinup.tolerance import converged_below, parse_tolerance
 
@@ -248,7 +248,6 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress, flag: Stop
     finally:
         progress.ended()
     drifts = [r["drift"] for r in store.records if r["drift"] is not None]
-    errors = [r["error"] for r in store.records if r["error"] is not None]
     return RunResult(
         store.path,
         outcome,
@@ -256,7 +255,7 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress, flag: Stop
         store.records[-1]["model_years"] if store.records else 0.0,
         drifts[-1] if drifts else None,
         min(drifts, default=None),
-        errors[-1] if errors else None,
+        last_error(store.records),
     )
 
 

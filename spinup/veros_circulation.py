@@ -27,15 +27,20 @@ def interior(array: Any) -> np.ndarray:
     return np.asarray(array)[GHOST:-GHOST, GHOST:-GHOST].T
 
 
+def halo_off(array: Any) -> np.ndarray:
+    """A coordinate without its halo."""
+    return np.asarray(array)[GHOST:-GHOST]
+
+
 def c_grid(variables: Any, settings: Any) -> CGrid:
     """The grid of a Veros state, `no_balance` of whose settings is ""."""
     vs = variables
 
     def x(array: Any) -> np.ndarray:
-        return np.asarray(array)[GHOST:-GHOST][None, None, :]
+        return halo_off(array)[None, None, :]
 
     def y(array: Any) -> np.ndarray:
-        return np.asarray(array)[GHOST:-GHOST][None, :, None]
+        return halo_off(array)[None, :, None]
 
     def z(array: Any) -> np.ndarray:
         return np.asarray(array)[:, None, None]

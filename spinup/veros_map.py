@@ -29,7 +29,7 @@ from spinup.errors import ModelFailure, UsageError
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
-from spinup.veros_circulation import GHOST, c_grid, no_balance
+from spinup.veros_circulation import GHOST, c_grid, halo_off, interior, no_balance
 from spinup.veros_diagnostics import available, make_diagnose
 from spinup.veros_operator import BATCH, FORWARD_EULER, Coefficients, probes, step_operator, vertical_mixing
 
@@ -286,8 +286,8 @@ class VerosMap:
     @cached_property
     def layout(self) -> Layout:
         vs = self._template.variables
-        mask = _interior(np.asarray(vs.maskT)).T > 0.5
-        area = _interior(np.asarray(vs.area_t)).T
+        mask = interior(vs.maskT) > 0.5
+        area = interior(vs.area_t)
         volume = area[None] * np.asarray(vs.dzt)[:, None, None]
         variables = []
         for name in self._accelerate:
@@ -390,7 +390,7 @@ class VerosMap:
             else {"units": "m", "axis": "Y"},
             "zt": {"units": "m", "standard_name": "height", "positive": "up", "axis": "Z"},
         }
-        values = {"xt": _halo_off(vs.xt), "yt": _halo_off(vs.yt), "zt": np.asarray(vs.zt)}
+        values = {"xt": halo_off(vs.xt), "yt": halo_off(vs.yt), "zt": np.asarray(vs.zt)}
         return {name: Coordinate((name,), values[name], attrs[name]) for name in attrs}
 
     def _veros_state(self, markov: State) -> Any:
@@ -552,7 +552,3 @@ def _plain(value: Any) -> Any:
 def _interior(array: Any) -> Any:
     """Without the halo of the two horizontal dimensions in front."""
     return array[GHOST:-GHOST, GHOST:-GHOST]
-
-
-def _halo_off(array: Any) -> np.ndarray:
-    return np.asarray(array)[GHOST:-GHOST]

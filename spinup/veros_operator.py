@@ -116,8 +116,7 @@ def vertical_mixing(grid: CGrid, diffusivity: np.ndarray, dt: float) -> Sparse:
 
     diffusivity: at the top of tracer cells, (nz, ny, nx), m2 s-1. dt: s.
     """
-    flux = grid.between(grid.mask, grid.above) @ grid.times(diffusivity / grid.dzw) @ (grid.above - grid.one)
-    return (grid.one - grid.times(dt / grid.dzt) @ (grid.one - grid.above.T) @ flux).tocsr()
+    return (grid.one - grid.vertical_diffusion(grid.mask, diffusivity, dt)).tocsr()
 
 
 def _numbers(layout: Layout, name: str) -> np.ndarray:

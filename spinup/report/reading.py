@@ -128,6 +128,11 @@ class RunData:
             self.column("evaluation_years")[last] if "evaluation_years" in self.data else self.years
         )
 
+    @property
+    def estimates_by_operator(self) -> bool:
+        """Whether errors were estimated with a one-step operator; if not, by the decay of the residual alone."""
+        return "steps" in self.header["map"]
+
     def error_estimate(self, name: str) -> np.ndarray | None:
         """Estimated distance of a variable to the equilibrium, (evaluations,), NaN where there was nothing to go by;
         None where there never was."""

@@ -100,3 +100,8 @@ def read_journal(path: Path) -> tuple[list[Record], list[str]]:
 def good_before(records: list[Record], count: int) -> list[int]:
     """The newest evaluation below `count` that gave a state, as a list of one or none."""
     return [r["evaluation"] for r in records[:count] if r["slot"] is not None][-1:]
+
+
+def last_error(records: list[Record]) -> dict[str, float] | None:
+    """The newest estimate of the error, None where there is none."""
+    return next((r["error"] for r in reversed(records) if r.get("error") is not None), None)

@@ -12,7 +12,7 @@ from zarr.errors import ZarrUserWarning
 from spinup.errors import StoreError
 from spinup.store.columns import columns
 from spinup.store.header import read_header
-from spinup.store.journal import Record, damaged, read_journal
+from spinup.store.journal import Record, damaged, last_error, read_journal
 from spinup.store.lock import is_locked
 
 
@@ -89,7 +89,6 @@ def run_status(path: str | Path, *, verify: bool = True) -> dict[str, Any]:
         problems += damage_sentences(path, records)
     outcome = zarr.open_group(path, mode="r", use_consolidated=False).attrs["outcome"]
     drifts = [r["drift"] for r in records if r["drift"] is not None]
-    errors = [r["error"] for r in records if r.get("error") is not None]
     wall = [r["wall_seconds"] for r in records]
     running = is_locked(path / "log" / "lock")
     return {
@@ -103,7 +102,7 @@ def run_status(path: str | Path, *, verify: bool = True) -> dict[str, Any]:
         "budget_years": header.budget_years,
         "drift": drifts[-1] if drifts else None,
         "best_drift": min(drifts, default=None),
-        "error_estimate": errors[-1] if errors else None,
+        "error_estimate": last_error(records),
         "tolerance": header.tolerance,
         "tolerance_unit": header.tolerance_unit,
         "wall_seconds": float(np.sum(wall)),
