@@ -98,4 +98,4 @@ def _verdict(moved: dict[str, float], error: dict[str, float | None], drift: tup
         )
     if all(limit is None for limit in error.values()):
         return f"its drift does not grow, but how far it has to go is not known: {years:g} years do not say"
-    return "an equilibrium, stable as far as was seen: integrated on, the state stayed within its estimated error"
+    return "an equilibrium, stable as far as was seen: integrated on, the state stayed within twice its estimated error"

@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,3 +13,8 @@ def linear_run(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("linear") / "run"
     spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
     return run
+
+
+# A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

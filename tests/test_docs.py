@@ -173,14 +173,7 @@ class Reader:
         log = self.folder.parent / f"{self.folder.name}-{block.where.replace(':', '-')}.log"
         with log.open("w") as output:
             process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env=self.environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                text=True,
-                # where the tests run in a shell's background Ctrl-C is ignored, and so it would be here
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                command, cwd=self.folder, env=self.environment, stdout=output, stderr=subprocess.STDOUT, text=True
             )
         return process, log
 
