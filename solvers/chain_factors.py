@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from solvers.krylov import fgmres
+
 SCALINGS = 3  # passes of Ruiz' scaling; each squares the way to one
 LARGEST_LINK = 6000  # unknowns; above it the sparse LU takes over
-REFINEMENTS = 6
+KRYLOV = 40  # largest Krylov dimension of the refinement
 
 Solve = Callable[[np.ndarray], np.ndarray]
 
@@ -106,13 +108,11 @@ def scaling(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def refined(matrix: Any, solve: Solve, b: np.ndarray, tolerance: float) -> np.ndarray | None:
-    """x with matrix x = b, (n,), by iterative refinement of what `solve` gives; None where the last correction is not
-    below `tolerance` of x.
+    """x with matrix x = b, (n,), by flexible GMRES with `solve` before it; None where what is left of b, in rows scaled
+    to a largest entry near one, is not below `tolerance` of it.
     """
-    x = solve(b)
-    for _ in range(REFINEMENTS):
-        correction = solve(b - matrix @ x)
-        x = x + correction
-        if np.linalg.norm(correction) <= tolerance * np.linalg.norm(x):
-            return x
-    return None
+    left, _ = scaling(matrix)
+    x, rest = fgmres(
+        lambda v: left * (matrix @ v), left * b, lambda v: solve(v / left), tolerance=tolerance, dimension=KRYLOV
+    )
+    return x if rest <= tolerance else None

@@ -15,8 +15,9 @@ form z - r does not overflow: it is the inverse of exp(n (J - I)) - I for slow m
 x + dx is relaxed for some steps, so that what the operator leaves out answers before the next residual is taken.
 
 Differs from the source: Δτ follows the estimate of the error (`error_estimate`), not the residual, which is larger
-right after a jump though the error is smaller. Where a group of unknowns would move too far, Δτ is shortened for that
-group alone.
+right after a jump though the error is smaller. After a cycle in which the estimate grew, Δτ is more cautious for a
+while; a step after which it grew many times is taken back but for a part. Where a group of unknowns would move too far,
+Δτ is shortened for that group alone.
 
 Shapes: x, r, dx are (n,). Δτ is in periods.
 """
@@ -29,14 +30,16 @@ import numpy as np
 from solvers.chain_factors import SingularMatrix, factorise, refined
 from solvers.error_estimate import error_estimate
 from solvers.inner import EUCLIDEAN, InnerProduct
-from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Operator, Outcome, StepOperator, Stop
+from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Note, Operator, Outcome, StepOperator, Stop
 
 FAILURES = 5  # in a row before giving up
 SHRINK = 0.25  # of Δτ after a failure
 GUARD = 3.0  # an estimate counts as at most so many times the one before
+BACK = 3.0  # growth of the estimate for which a step is taken back, all but SHRINK of it
+CAUTION, CONFIDENCE = 0.5, 1.5  # factors of the gain after a cycle with a larger, and with a smaller estimate
 TRIES = 3  # shortenings of Δτ for groups that would move too far
 SHORTEN = 8.0  # the factor of each
-LINEAR_TOLERANCE = 1e-6  # of the linear solve
+LINEAR_TOLERANCE = 1e-8  # of the linear solve
 PROGRESS = 0.9  # an estimate below this share of the least so far counts as progress
 
 
@@ -46,13 +49,14 @@ def extended_continuation(
     stop: Stop,
     checkpoint: Mapping[str, Any] | None = None,
     inner: InnerProduct = EUCLIDEAN,
-    residual_steps: int = 30,
-    relax_steps: int = 45,
+    residual_steps: int = 20,
+    relax_steps: int = 40,
     first: float = 20.0,
     growth: float = 2.0,
     gain: float = 200.0,
     largest: float = 1e5,
     limit: float = np.inf,
+    reach: float = np.inf,
     spread_above: float = 0.0,
     shock: float = 0.94,
     stall_after: int = 15,
@@ -64,10 +68,11 @@ def extended_continuation(
 
     residual_steps, relax_steps: time steps of the residual, and of the relaxation after a step.
     first: largest Δτ of the first cycle, in periods; growth: the largest factor from one to the next.
-    gain: Δτ is at most gain / (estimate of the error), in periods times the unit of the inner product.
+    gain: Δτ is at most gain / (estimate of the error), in periods times the unit of the inner product. Half of it holds
+    after a larger estimate, one and a half times as much again, up to the whole, after a smaller one.
     largest: where Δτ stops growing.
-    limit: the farthest that any unknown of a group may move in a cycle. Beyond it Δτ is shortened for its group, and
-    what is still too far is scaled down.
+    limit, reach: the farthest that any unknown of a group may move in a cycle, the less of limit and of reach times the
+    estimate of the error. Beyond it Δτ is shortened for its group, and what is still too far is scaled down.
     groups: (n,) integers from 0, the group of each unknown: in an ocean, its water column. Default: each its own.
     spread_above: an estimate above it has the change spread over the relaxation.
     shock: before the first cycle the map is left alone while its residual falls below this share of the one before.
@@ -75,8 +80,9 @@ def extended_continuation(
     settle: (x, candidate) -> candidate, what is known of a state that has come to rest.
     project: applied to every candidate.
 
-    A Failure after a step is taken back, and tried with a quarter of Δτ. UNSTABLE after 5 failures in a row or where
-    the map fails from a state of its own, STALLED as above.
+    A step that ends in a Failure is tried again with a quarter of Δτ; one after which the estimate is more than three
+    times as large is taken back but for a quarter, and Δτ is a quarter afterwards. UNSTABLE after 5 failures in a row
+    or where the map fails from a state of its own, STALLED as above.
     """
     saved = {"x": x, "shocked": 0.0} if checkpoint is None else checkpoint
     x = np.asarray(saved["x"])
@@ -97,6 +103,8 @@ def extended_continuation(
 
     step, last = float(saved.get("step", first / growth)), float(saved.get("estimate", np.inf))
     least, idle = float(saved.get("least", np.inf)), int(saved.get("idle", 0))
+    share = float(saved.get("share", 1.0))  # of the gain
+    before, jump = saved.get("before"), saved.get("jump")  # the state before the last step, and the step
     failures = 0
 
     while True:
@@ -107,31 +115,44 @@ def extended_continuation(
         if stop(x, g):
             return Outcome.CONVERGED
         r = g - x
-        last = min(_estimate(operator, r, residual_steps, inner), GUARD * last)
-        least, idle = (last, 0) if last < PROGRESS * least else (least, idle + 1)
-        if idle == stall_after:
-            return Outcome.STALLED
-        allowed = gain / last if 0 < last < np.inf else np.inf
-        step = min(growth * step, allowed, largest)
+        found = _estimate(operator, r, residual_steps, inner)
 
-        while True:
-            try:
-                dx = limited_step(operator, r, residual_steps, step, own, limit)
-            except SingularMatrix:
-                relaxed: Any = Failure("the operator is singular")
-            else:
-                candidate = x + dx if settle is None else settle(x, x + dx)
-                candidate = candidate if project is None else project(candidate)
-                relaxed = yield Evaluate(candidate, steps=relax_steps, spread=last > spread_above)
-            if not isinstance(relaxed, Failure):
-                break
-            failures += 1
-            if failures == FAILURES:
+        if jump is not None and found > BACK * last:
+            yield Note(f"the error estimate grew from {last:.3g} to {found:.3g}: the step is taken back but for a part")
+            back = before + SHRINK * jump
+            relaxed: Any = yield Evaluate(back, steps=relax_steps, spread=last > spread_above)
+            if isinstance(relaxed, Failure):
                 return Outcome.UNSTABLE
-            step *= SHRINK
-        failures = 0
+            share *= SHRINK
+            before = jump = None
+        else:
+            share = share * CAUTION if found > last else min(1.0, share * CONFIDENCE)
+            last = min(found, GUARD * last)
+            least, idle = (last, 0) if last < PROGRESS * least else (least, idle + 1)
+            if idle == stall_after:
+                return Outcome.STALLED
+            step = min(growth * step, share * gain / last if 0 < last < np.inf else np.inf, largest)
+            while True:
+                try:
+                    dx = limited_step(operator, r, residual_steps, step, own, min(limit, reach * last))
+                except SingularMatrix:
+                    relaxed = Failure("the operator is singular")
+                else:
+                    candidate = x + dx if settle is None else settle(x, x + dx)
+                    candidate = candidate if project is None else project(candidate)
+                    relaxed = yield Evaluate(candidate, steps=relax_steps, spread=last > spread_above)
+                if not isinstance(relaxed, Failure):
+                    break
+                failures += 1
+                if failures == FAILURES:
+                    return Outcome.UNSTABLE
+                step *= SHRINK
+            failures = 0
+            before, jump = x, candidate - x
+
         x = relaxed
-        yield Checkpoint({"x": x, "step": step, "estimate": last, "least": least, "idle": idle})
+        state = {"x": x, "step": step, "estimate": last, "least": least, "idle": idle, "share": share}
+        yield Checkpoint(state if before is None else state | {"before": before, "jump": jump})
 
 
 def _estimate(operator: StepOperator, r: np.ndarray, steps: int, inner: InnerProduct) -> float:

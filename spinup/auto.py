@@ -9,7 +9,7 @@ from spinup.maps import FixedPointMap
 
 #: Settings of the extended method that stay on the direct run's way: the model is left alone for the first years, the
 #: steps are shorter, the relaxation longer. Measured on the coarse ACC, from rest and years 10, 30 and 100.
-KEEP_BASIN: dict[str, Any] = {"gain": 100.0, "relax_days": 90.0, "shock": 0.978}
+KEEP_BASIN: dict[str, Any] = {"gain": 100.0, "residual_days": 30.0, "relax_days": 90.0, "limit": 3.0, "shock": 0.978}
 
 
 def choose(model: FixedPointMap) -> tuple[str, str]:

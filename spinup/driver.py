@@ -66,7 +66,7 @@ class Driver:
                         kept = self.store.load_operator(logged)
                         if kept is None and self.flag.requested:
                             return Outcome.STOPPED
-                        if kept is None and self._spent(self.model.operator_years + self.model.years):
+                        if kept is None and self._spent(self.model.operator_years + self._last_years()):
                             return Outcome.BUDGET
                         reply, extra = kept or self._operator(x, carried, border=border)
                         self.estimator.use(reply, logged)
@@ -82,6 +82,10 @@ class Driver:
 
     def _done(self) -> float:
         return self.store.records[-1]["model_years"] if self.store.records else 0.0
+
+    def _last_years(self) -> float:
+        """Model years of the last evaluation, which the next will be like; a period before the first."""
+        return self.store.records[-1]["years"] if self.store.records else self.model.years
 
     def _years(self, request: Evaluate) -> float:
         return self.model.years if request.steps is None else request.steps * self.model.step_years

@@ -61,12 +61,13 @@ class PtcSettings(MethodSettings):
 class ExtendedSettings(MethodSettings):
     """Settings of pseudo-transient continuation on the extended operator; see `solvers.extended`."""
 
-    residual_days: float = Field(30.0, gt=0, description="model days that the residual is taken over")
-    relax_days: float = Field(45.0, gt=0, description="model days of relaxation after a step")
+    residual_days: float = Field(20.0, gt=0, description="model days that the residual is taken over")
+    relax_days: float = Field(40.0, gt=0, description="model days of relaxation after a step")
     first: float = Field(40.0, gt=0, description="largest first pseudo-time step, in model years")
     gain: float = Field(200.0, gt=0, description="pseudo-time step times error estimate, in model years times K")
     growth: float = Field(2.0, ge=1, description="largest factor by which the pseudo-time step grows")
-    limit: float = Field(3.0, gt=0, description="the farthest a cell may move in a step, in K")
+    limit: float = Field(5.0, gt=0, description="the farthest a cell may move in a step, in K")
+    reach: float = Field(5.0, gt=0, description="the farthest a cell may move in a step, in error estimates")
     spread_above: float = Field(0.2, ge=0, description="spread the change over the relaxation above this error")
     shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
     neutral: float = Field(0.05, ge=0, description="a column is mixed where levels differ by less, in K; 0: never")

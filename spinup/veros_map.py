@@ -32,6 +32,7 @@ from spinup.suggest import did_you_mean
 from spinup.veros_circulation import GHOST, c_grid, halo_off, interior, no_balance
 from spinup.veros_diagnostics import available, make_diagnose
 from spinup.veros_operator import BATCH, FORWARD_EULER, Coefficients, probes, step_operator, vertical_mixing
+from spinup.veros_slopes import slopes_held
 
 GHOST_DIMS = ("xt", "yt", "xu", "yu")
 TIMESTEPS = "timesteps"
@@ -499,7 +500,7 @@ class VerosMap:
 
         @jax.jit
         def respond(markov: State, perturbations: Any) -> tuple[Any, Coefficients]:
-            with _traceable():
+            with _traceable(), slopes_held(self._veros_state(markov)):
                 base, coefficients = one_step(markov)
                 changes = jax.lax.map(lambda p: perturbed(markov, p) - base, perturbations, batch_size=BATCH)
             return changes, coefficients

@@ -7,6 +7,7 @@ from scipy.sparse import csc_array
 from scipy.sparse.linalg import splu
 
 import spinup
+from spinup import veros_operator, veros_slopes
 from spinup.errors import UsageError
 from spinup.veros_operator import PERTURBATION, colour_grid, probes, sources
 
@@ -87,3 +88,24 @@ def test_a_map_without_single_steps_is_refused(tmp_path):
     with pytest.raises(UsageError, match="needs a map that can take a single time step, linear cannot: use anderson"):
         spinup.run(LINEAR, out=tmp_path / "run", method="ptc")
     assert not (tmp_path / "run").exists()
+
+
+def test_nearly_neutral_water_answers_warming_as_it_answers_cooling(spun_up, monkeypatch):
+    """Slopes of isopycnals jump where the water is nearly neutral: held, they leave no trace of it in the operator."""
+    model, state, _ = spun_up
+    nearly = {"temp": 8.0 + 3e-3 * np.random.default_rng(0).normal(size=model.layout.variables[0].shape)}
+    neutral = model.replace(state, nearly)
+
+    def asymmetry():
+        both = []
+        for sign in (1, -1):
+            monkeypatch.setattr(veros_operator, "PERTURBATION", sign * PERTURBATION)
+            both.append(model.operator(neutral).matrix)
+        return abs(both[0] - both[1]).sum() / abs(both[0]).sum()
+
+    assert asymmetry() < 1e-4
+    monkeypatch.setattr(veros_slopes, "NEARLY_NEUTRAL", 1e-30)
+    monkeypatch.delattr(model, "_respond")
+    assert asymmetry() > 1e-2
+    monkeypatch.undo()
+    del model.__dict__["_respond"]

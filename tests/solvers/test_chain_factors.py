@@ -111,9 +111,9 @@ def test_a_matrix_that_is_not_finite_has_no_answer(chain):
 
 
 def test_factors_of_another_matrix_are_found_out():
-    matrix, chain = chained([4, 4, 4], 10)
-    other, _ = chained([4, 4, 4], 11, diagonal=-1.0)
-    b = np.ones(12)
+    matrix, chain = chained([40, 40, 40], 10)
+    other, _ = chained([40, 40, 40], 11, diagonal=0.1)
+    b = np.ones(120)
     assert refined(matrix, factorise(other, chain), b, 1e-6) is None
     assert refined(matrix, factorise(matrix, chain), b, 1e-6) is not None
 
