@@ -94,17 +94,18 @@ def extended_continuation(
             return Outcome.UNSTABLE
         if stop(x, g):
             return Outcome.CONVERGED
-        before, size = float(saved["shocked"]), inner.norm(g - x)
+        last_size, size = float(saved["shocked"]), inner.norm(g - x)
         x = g
         saved = {"x": x, "shocked": size}
-        if (before and size > shock * before) or size == 0:
+        if (last_size and size > shock * last_size) or size == 0:
             saved = {"x": x}
         yield Checkpoint(saved)
 
     step, last = float(saved.get("step", first / growth)), float(saved.get("estimate", np.inf))
     least, idle = float(saved.get("least", np.inf)), int(saved.get("idle", 0))
     share = float(saved.get("share", 1.0))  # of the gain
-    before, jump = saved.get("before"), saved.get("jump")  # the state before the last step, and the step
+    before: Array = saved.get("before")  # the state before the last step, and the step
+    jump: Array = saved.get("jump")
     failures = 0
 
     while True:

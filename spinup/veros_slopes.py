@@ -26,7 +26,8 @@ def slopes_held(state: Any) -> Iterator[None]:
     """
     from veros.core import isoneutral
 
-    exact, first = isoneutral.isoneutral_diffusion_pre, {}
+    exact = isoneutral.isoneutral_diffusion_pre
+    first: dict[str, tuple[Any, Any]] = {}  # c_0 and w by name
 
     def held(now: Any) -> Any:
         found = exact(now)
