@@ -23,6 +23,7 @@ from spinup.toy_ocean import YEAR, ToyOcean
 
 NY, NZ = 100, 50  # latitudes, levels
 STEPS = 48  # time steps a year
+FORGETS = 1e6  # year-1, a rate that is as good as at once
 SCALE = 1.0  # years, the change that counts as one
 TOLERANCE = 1e-4  # years per model year, rms drift
 
@@ -49,6 +50,15 @@ def year(ocean):
     return integrate
 
 
+def tendency(ocean):
+    """What a solver may know: transport in the mean of the year; the surface forgets at once. Per year, sparse."""
+    from scipy.sparse import csr_array, diags_array
+
+    below = np.broadcast_to((np.arange(ocean.nz) > 0)[:, None], ocean.shape).ravel()
+    mean = csr_array(diags_array(below.astype(float)) @ ocean.matrix() - diags_array(FORGETS * ~below))
+    return lambda state: mean
+
+
 # --- the case ------------------------------------------------------------------------------------
 
 
@@ -71,6 +81,7 @@ def build(ny=NY, nz=NZ, steps=STEPS):
             "mean_age": ("year", "volume-mean ideal age", lambda state: (fraction * state["age"]).sum()),
             "oldest": ("year", "age of the oldest water", lambda state: state["age"].max()),
         },
+        tendency=tendency(ocean),
         name="ideal_age",
     )
 

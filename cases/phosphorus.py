@@ -102,6 +102,44 @@ def year(ocean):
     return lambda state: jax.lax.scan(step, state, calendar)[0]
 
 
+def tendency(ocean):
+    """What a solver may know of it: transport and biology in the mean of the year, linearised. Per year, sparse.
+
+    Biology stays in its column: one derivative for each tracer and level, of all columns at once.
+    """
+    import jax
+    import jax.numpy as jnp
+    from scipy.sparse import block_diag, coo_array, csr_array
+
+    sources, light = biology(ocean), jnp.asarray(insolation(ocean))
+    cell = np.arange(ocean.nz * ocean.ny).reshape(ocean.shape)
+    index = np.stack([cell, cell + cell.size])  # of (tracer, level, latitude) in the vector
+    transport = block_diag([ocean.matrix(), ocean.matrix()])
+
+    @jax.jit
+    def derivatives(po4, dop):
+        """(tracer, level) perturbed, (tracer, level, latitude) that answers."""
+
+        def mean(tracers):
+            return jax.vmap(lambda now: jnp.stack(sources(*tracers, now)))(light).mean(axis=0)
+
+        def of(tracer, level):
+            one = jnp.zeros((2, *ocean.shape)).at[tracer, level].set(1.0)
+            return jax.jvp(mean, (jnp.stack([po4, dop]),), (one,))[1]
+
+        levels = jnp.arange(ocean.nz)
+        return jax.vmap(lambda tracer: jax.vmap(lambda level: of(tracer, level))(levels))(jnp.arange(2))
+
+    def linearised(state):
+        found = np.asarray(derivatives(state["po4"], state["dop"]))
+        tracer, level, to_tracer, to_level, latitude = np.nonzero(found)
+        where = index[to_tracer, to_level, latitude], index[tracer, level, latitude]
+        biology = coo_array((found[tracer, level, to_tracer, to_level, latitude], where), shape=transport.shape)
+        return csr_array(transport + biology)
+
+    return linearised
+
+
 # --- the case ------------------------------------------------------------------------------------
 
 
@@ -125,6 +163,7 @@ def build(ny=NY, nz=NZ, steps=STEPS):
             "mean_p": ("mmol m-3", "mean phosphorus", lambda s: (fraction * (s["po4"] + s["dop"])).sum()),
             "surface_po4": ("mmol m-3", "mean surface phosphate", lambda s: s["po4"][0].mean()),
         },
+        tendency=tendency(ocean),
         name="phosphorus",
     )
 

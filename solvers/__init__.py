@@ -6,6 +6,7 @@ from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import error_estimate
 from solvers.extended import extended_continuation
 from solvers.inner import InnerProduct
+from solvers.newton_krylov import newton_krylov
 from solvers.picard import picard
 from solvers.pseudo_transient import pseudo_transient
 from solvers.requests import (
@@ -42,6 +43,7 @@ __all__ = [
     "anderson",
     "error_estimate",
     "extended_continuation",
+    "newton_krylov",
     "picard",
     "pseudo_transient",
     "solve",

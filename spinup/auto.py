@@ -16,6 +16,11 @@ def choose(model: FixedPointMap) -> tuple[str, str]:
     """The method for this map, and why, in a sentence."""
     if not model.has_operator:
         return "anderson", f"{model.name} takes whole periods only: Anderson acceleration, which needs nothing else"
+    if not model.carries:
+        return (
+            "newton",
+            f"{model.name} gives its tendency and carries nothing else: Newton-Krylov, preconditioned by it",
+        )
     if reason := model.no_circulation:
         return "ptc", f"pseudo-transient continuation with secants: the circulation of {model.name} has {reason}"
     return "extended", (

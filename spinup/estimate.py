@@ -20,6 +20,7 @@ from spinup.store import RunStore
 from spinup.store.journal import Record, last_error
 
 EVERY = 10  # evaluations for which an operator of the estimator's own serves
+SLOWEST = 1e-6  # a period, the rate at which a conserved total is said to decay: without any there is no inverse
 GUARD = 3.0  # an estimate counts as at most so many times the one before
 
 
@@ -32,6 +33,7 @@ class ErrorEstimator:
         self._operator: StepOperator | None = None
         self._made = -1  # the evaluation before which the operator was made
         self._inverse: tuple[int, Any] | None = None  # steps, and the inverse for them
+        self._slowest = SLOWEST if model.conserved else 0.0
 
     def use(self, operator: StepOperator, number: int) -> None:
         """The method asked for this operator before evaluation `number`: it serves here too."""
@@ -61,7 +63,7 @@ class ErrorEstimator:
             steps = request.steps or self._operator.steps
             try:
                 if self._inverse is None or self._inverse[0] != steps:
-                    self._inverse = steps, tendency_inverse(self._operator, steps)
+                    self._inverse = steps, tendency_inverse(self._operator, steps, self._slowest)
                 vector = self._inverse[1](residual) / self._model.estimate_bias
             except SingularMatrix:
                 return None

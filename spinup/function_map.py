@@ -53,6 +53,11 @@ class FunctionMap:
         Coordinates by dimension.
     diagnostics : dict, optional
         name: (units, long name, function of the state), a scalar computed after every evaluation.
+    tendency : callable, optional
+        What is known of the function's Jacobian: the state in, out the change of the accelerated variables over a
+        period for a unit of each, if it were kept, linearised; sparse, (n, n), in the order of the vector (`layout`).
+        An annual mean of a seasonal model will do. It makes the methods `newton` and `ptc` possible, and the estimate
+        of the error; it is called with NumPy arrays or JAX's, as the function is.
     jit : bool
         Compile the function with `jax.jit`.
     name : str, optional
@@ -82,6 +87,7 @@ class FunctionMap:
         dims: Any = None,
         coords: Mapping[str, Any] | None = None,
         diagnostics: Mapping[str, DiagnosticSpec] | None = None,
+        tendency: Callable[[Any], Any] | None = None,
         jit: bool = False,
         name: str | None = None,
     ) -> None:
@@ -95,6 +101,8 @@ class FunctionMap:
         self._shelf = _Shelf(start)
         self._jax = jit or any(_is_jax(value) for value in self._shelf.values.values())
         self._jit = jit
+        self._tendency = tendency
+        self.has_operator = tendency is not None
         if self._jax:
             _double_precision()
         self._function = _Compiled(function) if jit else function
@@ -120,7 +128,7 @@ class FunctionMap:
         """The full state to start from, by dotted name."""
         return dict(self._start)
 
-    has_operator = False  # a function of a whole period takes no single step
+    has_steps = False  # it is a function of a whole period
     no_circulation = "no single steps"
     estimate_bias = 1.0
     operator_years = step_years = 0.0
@@ -130,8 +138,18 @@ class FunctionMap:
         raise UsageError(f"{self.name} is a function of a whole period: it has no single steps")
 
     def operator(self, state: State, *, border: bool = False) -> StepOperator:
-        """There is none: raises UsageError."""
-        raise UsageError(f"{self.name} is a function of a whole period: it has no one-step operator")
+        """What `tendency` says at `state`, as the operator of one step a period long. Raises UsageError where there is
+        none, or it is of another shape."""
+        if self._tendency is None:
+            raise UsageError(f"{self.name} says nothing of its Jacobian: give FunctionMap a `tendency`")
+        from scipy.sparse import csr_array
+
+        matrix, n = csr_array(self._tendency(self._nested(state))), self.layout.size
+        if matrix.shape != (n, n):
+            raise UsageError(f"tendency of {self.name} has shape {matrix.shape}, the vector is of {n} numbers")
+        if not np.isfinite(matrix.data).all():
+            raise UsageError(f"tendency of {self.name} is not finite")
+        return StepOperator(matrix, 1)
 
     def prepare(self) -> None:
         """Compile the function, if it is to be. Raises UsageError where JAX cannot."""
@@ -197,6 +215,11 @@ class FunctionMap:
             "types": {name: str(value.dtype) for name, value in self._start.items()},
             "jit": self._jit,
         }
+
+    @property
+    def carries(self) -> bool:
+        """Whether the state holds more than what is accelerated."""
+        return len(self._accelerate) < len(self._start)
 
     @cached_property
     def layout(self) -> Layout:

@@ -26,7 +26,9 @@ class FixedPointMap(Protocol):
     name: str
     years: float  # model years of one evaluation
     diagnostics: dict[str, Diagnostic]
-    has_operator: bool  # whether it can take single time steps
+    has_operator: bool  # whether it gives the Jacobian of its tendency: that of a time step, or of a whole period
+    has_steps: bool  # whether it can take single time steps
+    carries: bool  # whether its state holds more than what is accelerated
     no_circulation: str  # why the operator has no border of the circulation, in words; "" where it has
     estimate_bias: float  # by which the error seen through the operator is too large, from experience
     conserved: tuple[tuple[str, ...], ...]  # groups of variables whose summed content the map conserves
@@ -55,7 +57,7 @@ class FixedPointMap(Protocol):
         ...
 
     def advance(self, state: State, steps: int, toward: Fields | None = None) -> State:
-        """The full state `steps` time steps later, only where `has_operator`. With `toward` the change of the
+        """The full state `steps` time steps later, only where `has_steps`. With `toward` the change of the
         accelerated variables to these is added bit by bit. Raises ModelFailure; never writes into `state`."""
         ...
 
@@ -66,7 +68,7 @@ class FixedPointMap(Protocol):
 
     @property
     def step_years(self) -> float:
-        """Model years of one time step; only where `has_operator`."""
+        """Model years of one time step; only where `has_steps`."""
         ...
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from solvers import Flow, Method, Stop, anderson, extended_continuation, picard, pseudo_transient, within
+from solvers import Flow, Method, Stop, anderson, extended_continuation, newton_krylov, picard, pseudo_transient, within
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
 from spinup.auto import KEEP_BASIN, choose, with_direct_fallback
 from spinup.conserve import conserve as conserved_within
@@ -58,6 +58,18 @@ class PtcSettings(MethodSettings):
     conserve: bool = CONSERVE
 
 
+class NewtonSettings(MethodSettings):
+    """Settings of Newton-Krylov; see `solvers.newton_krylov`."""
+
+    dimension: int = Field(20, ge=1, description="largest Krylov dimension of a Newton step")
+    forcing: float = Field(0.03, gt=0, lt=1, description="largest forcing term: what may be left of the linear system")
+    least: float = Field(1e-4, gt=0, lt=1, description="smallest forcing term")
+    difference: float = Field(1e-4, gt=0, description="size of the difference that a derivative is taken by")
+    preconditioned: bool = Field(True, description="use the tendency of the map, where it gives one")
+    bounds: bool = BOUNDS
+    conserve: bool = CONSERVE
+
+
 class ExtendedSettings(MethodSettings):
     """Settings of pseudo-transient continuation on the extended operator; see `solvers.extended`."""
 
@@ -84,6 +96,7 @@ METHODS: dict[str, type[MethodSettings]] = {
     "picard": PicardSettings,
     "anderson": AndersonSettings,
     "ptc": PtcSettings,
+    "newton": NewtonSettings,
     "extended": ExtendedSettings,
     "auto": AutoSettings,
     "auto-keep-basin": AutoSettings,
@@ -118,9 +131,19 @@ def validated(model: type[BaseModel], settings: Mapping[str, Any], owner: str) -
 
 def check_capability(method: str, model: FixedPointMap) -> None:
     """Raise UsageError where the method asks for what the map does not have."""
-    if method in ("ptc", "extended") and not model.has_operator:
+    if method == "ptc" and not model.has_operator:
         raise UsageError(
-            f"method {method!r} needs a map that can take a single time step, {model.name} cannot: use anderson"
+            f"method 'ptc' needs a map that gives its tendency or takes single time steps, {model.name} does neither: "
+            "use anderson"
+        )
+    if method == "newton" and model.carries:
+        raise UsageError(
+            f"method 'newton' needs a map all of whose state is accelerated, {model.name} carries other variables, "
+            "which would follow each trial state: use auto"
+        )
+    if method == "extended" and not model.has_steps:
+        raise UsageError(
+            f"method 'extended' needs a map that can take a single time step, {model.name} cannot: use auto"
         )
     if method == "extended" and model.no_circulation:
         raise UsageError(
@@ -141,8 +164,14 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
     options["project"] = _projection(model, x0, bounds=options.pop("bounds"), conserve=options.pop("conserve"))
     if method == "extended":
         return partial(extended_continuation, **_in_periods(options, model))
-    algorithm: Callable[..., Flow] = anderson if method == "anderson" else pseudo_transient
-    return partial(algorithm, inner=model.layout.inner, **options)
+    if method == "newton":
+        options["preconditioned"] = options["preconditioned"] and model.has_operator
+    algorithms: dict[str, Callable[..., Flow]] = {
+        "anderson": anderson,
+        "ptc": pseudo_transient,
+        "newton": newton_krylov,
+    }
+    return partial(algorithms[method], inner=model.layout.inner, **options)
 
 
 def _in_periods(settings: dict[str, Any], model: FixedPointMap) -> dict[str, Any]:

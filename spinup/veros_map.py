@@ -202,7 +202,7 @@ class VerosMap:
         self.conserved: tuple[tuple[str, ...], ...] = ()  # every setup has its own sources and sinks
         self.diagnostics = available(self._template.settings)
 
-    has_operator = True
+    has_operator = has_steps = carries = True
     estimate_bias = 1.2  # of the coarse ACC, measured: the circulation, which the operator lacks, answers a change too
 
     # --- what a map is ---------------------------------------------------------------------------

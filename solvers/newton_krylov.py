@@ -1,0 +1,137 @@
+"""Jacobian-free Newton-Krylov, with the operator of the tendency as its preconditioner.
+
+Source: D. A. Knoll and D. E. Keyes, J. Comput. Phys. 193 (2004), 357-397. The linear systems are solved by flexible
+GMRES (`solvers.krylov`) as well as pays: forcing terms of S. C. Eisenstat and H. F. Walker, SIAM J. Sci. Comput. 17
+(1996), 16-32, choice 2. Preconditioner of a periodic map: S. Khatiwala, Ocean Model. 23 (2008), 121-129.
+
+    r = T(x) - x,    (J - I - s I) dx = -r,    |what is left| <= eta |r|,    J v ~ (T(x + h v) - T(x)) / h
+    P^-1 v = (n A - s I)^-1 v - v
+
+Every J v costs an evaluation of T. A is the operator that the map offers, n A its tendency over a period, linearised
+(`tendency_inverse`); without one, P^-1 v = -v. Where T is affine one Newton step is enough, whatever its length.
+
+Differs from the source: no line search, which would reject steps that make the drift larger and the error smaller.
+A step after which the map fails is tried again with s = 1 / Δτ, Δτ ever shorter. A last, tiny s is always there: a map
+that conserves a total has no other inverse.
+
+For maps all of whose state is accelerated: what is carried would answer x + h v too, and stay so.
+
+Shapes: x, r, dx are (n,). Δτ is in periods.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import numpy as np
+
+from solvers.chain_factors import SingularMatrix
+from solvers.error_estimate import tendency_inverse
+from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.krylov import Apply, fgmres_flow
+from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Note, Operator, Outcome, StepOperator, Stop
+
+GAMMA, POWER = 0.9, 2.0  # of the forcing term eta = GAMMA (|r| / |r before|)^POWER
+SAFEGUARD = 0.1  # a forcing term falls to no less than GAMMA (the one before)^POWER while that is above it
+FAILURES = 5  # in a row before giving up
+FIRST_SHIFT, SHORTEN = 1e-2, 4.0  # s after a failure, and its factor after each other one
+LAST_SHIFT = 1e-6
+
+
+def newton_krylov(
+    x: Array,
+    *,
+    stop: Stop,
+    checkpoint: Mapping[str, Any] | None = None,
+    inner: InnerProduct = EUCLIDEAN,
+    dimension: int = 20,
+    forcing: float = 0.03,
+    least: float = 1e-4,
+    difference: float = 1e-4,
+    preconditioned: bool = True,
+    project: Callable[[Array], Array] | None = None,
+) -> Flow:
+    """Equilibrium by Newton-Krylov from x, a NumPy vector of shape (n,).
+
+    dimension: largest Krylov dimension of a Newton step.
+    forcing: largest forcing term, that of the first step; least: the smallest.
+    difference: norm of h v, in the unit of the inner product.
+    preconditioned: whether to ask for the operator.
+    project: applied to every candidate.
+
+    UNSTABLE after 5 failures in a row, or where the map fails at its start.
+    """
+    saved = {"x": x} if checkpoint is None else checkpoint
+    x = np.asarray(saved["x"])
+    before, eta = float(saved.get("size", 0.0)), float(saved.get("forcing", forcing))
+    shift, failures = LAST_SHIFT, 0
+    inverse = _Inverse()
+    base: Array = saved.get("base")  # where the last step began
+
+    while True:
+        operator = (yield Operator(x)) if preconditioned else None
+        g = yield Evaluate(x)
+        if isinstance(g, Failure):
+            failures += 1
+            if base is None or failures == FAILURES:
+                return Outcome.UNSTABLE
+            shift = max(FIRST_SHIFT, SHORTEN * shift)
+            yield Note(f"the model failed after a Newton step: a shorter one, pseudo-time step {1 / shift:.3g} periods")
+            x, base = base, None
+            continue
+        if stop(x, g):
+            return Outcome.CONVERGED
+        if base is not None:  # not the state that a failure went back to
+            shift, failures = LAST_SHIFT, 0
+        r = g - x
+        size = inner.norm(r)
+        if before:
+            wanted = GAMMA * (size / before) ** POWER
+            if (held := GAMMA * eta**POWER) > SAFEGUARD:
+                wanted = max(wanted, held)
+            eta = float(np.clip(wanted, least, forcing))
+        try:
+            dx = yield from _newton_step(inverse.of(operator, shift), x, g, shift, eta, difference, dimension, inner)
+        except SingularMatrix:
+            yield Note("the operator is singular: on without it")
+            dx = yield from _newton_step(np.negative, x, g, shift, eta, difference, dimension, inner)
+        base, before = x, size
+        x = x + dx if project is None else project(x + dx)
+        yield Checkpoint({"x": x, "base": base, "size": before, "forcing": eta})
+
+
+class _Inverse:
+    """P^-1 of the header, factorised again only where the operator or s has changed."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Any, float, Apply] | None = None
+
+    def of(self, operator: StepOperator | None, shift: float) -> Apply:
+        """Raises SingularMatrix."""
+        if operator is None:
+            return np.negative
+        if self._known is None or self._known[1] != shift or abs(self._known[0] - operator.matrix).max() > 0:
+            self._known = operator.matrix, shift, tendency_inverse(operator, operator.steps, shift)
+        return self._known[2]
+
+
+def _newton_step(
+    precondition: Apply,
+    x: np.ndarray,
+    g: np.ndarray,
+    shift: float,
+    eta: float,
+    difference: float,
+    dimension: int,
+    inner: InnerProduct,
+) -> Generator[Any, Any, np.ndarray]:
+    """dx of the header, (n,)."""
+    krylov = fgmres_flow(x - g, precondition, tolerance=eta, dimension=dimension, inner=inner)
+    try:
+        v = next(krylov)
+        while True:
+            h = difference / inner.norm(v)
+            moved = yield Evaluate(x + h * v)
+            product = None if isinstance(moved, Failure) else (moved - g) / h - v - shift * v
+            v = krylov.send(product)
+    except StopIteration as end:
+        return end.value[0]

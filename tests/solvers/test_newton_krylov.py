@@ -1,0 +1,174 @@
+"""Newton-Krylov: linear maps in one step, published problems, its preconditioner, maps that fail."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from problems import h_equation, kinsol_analytic, known_spectrum
+from scipy.sparse import csr_array
+
+import solvers
+from solvers import Checkpoint, Evaluate, Failure, Note, Operator, Outcome, StepOperator
+from solvers.newton_krylov import newton_krylov
+
+alone = partial(newton_krylov, preconditioned=False)
+SLOW = known_spectrum(np.concatenate([[0.999, 0.99, 0.9], np.linspace(-0.5, 0.5, 37)]), 5)
+
+
+def drive(flow, T, operator=None, evaluations=1000):
+    """The requests of a flow up to so many evaluations, and its outcome if it ended before."""
+    requests, request = [], next(flow)
+    try:
+        while sum(isinstance(r, Evaluate) for r in requests) < evaluations:
+            requests.append(request)
+            match request:
+                case Operator():
+                    request = flow.send(operator)
+                case Evaluate(x):
+                    request = flow.send(T(x))
+                case _:
+                    request = flow.send(None)
+    except StopIteration as end:
+        return requests, end.value
+    return requests, None
+
+
+def count(requests, kind) -> int:
+    return sum(isinstance(r, kind) for r in requests)
+
+
+def test_an_affine_map_takes_one_step_as_well_as_it_is_solved():
+    method = partial(alone, dimension=40, forcing=1e-9, difference=1.0)
+    requests, outcome = drive(method(SLOW.x0, stop=lambda x, g: np.abs(g - x).max() < 1e-5), SLOW.T)
+    assert outcome is Outcome.CONVERGED
+    assert count(requests, Checkpoint) == 1
+    last = [r for r in requests if isinstance(r, Evaluate)][-1]
+    np.testing.assert_allclose(last.x, SLOW.solution, atol=1e-2)  # 1e-5 / (1 - 0.999)
+
+
+def test_the_operator_of_the_tendency_saves_evaluations():
+    """A map of exp(A) x + b with A as its tendency, but for a tenth."""
+    random = np.random.default_rng(1)
+    n = 60
+    Q = np.linalg.qr(random.normal(size=(n, n)))[0]
+    rates = -np.logspace(-3, 1, n)
+    J, A = Q @ np.diag(np.exp(rates)) @ Q.T, Q @ np.diag(rates) @ Q.T
+    b, answer = random.normal(size=n), None
+    answer = np.linalg.solve(np.eye(n) - J, b)
+    operator = StepOperator(csr_array(1.1 * A), 1)
+    stop = lambda x, g: np.abs(g - x).max() < 1e-8  # noqa: E731
+    known, outcome = drive(newton_krylov(np.zeros(n), stop=stop), lambda x: J @ x + b, operator)
+    assert outcome is Outcome.CONVERGED
+    np.testing.assert_allclose([r for r in known if isinstance(r, Evaluate)][-1].x, answer, atol=1e-4)
+    unknown, _ = drive(alone(np.zeros(n), stop=stop), lambda x: J @ x + b)
+    assert count(known, Evaluate) <= 20
+    assert count(unknown, Evaluate) > 2 * count(known, Evaluate)
+
+
+def test_an_operator_that_stays_the_same_is_factorised_once(monkeypatch):
+    made = []
+    original = solvers.newton_krylov.__globals__["tendency_inverse"]
+    monkeypatch.setitem(newton_krylov.__globals__, "tendency_inverse", lambda *a: made.append(a) or original(*a))
+    operator = StepOperator(csr_array(-np.eye(40)), 1)
+    requests, _ = drive(newton_krylov(SLOW.x0, stop=lambda x, g: False), SLOW.T, operator, 60)
+    assert count(requests, Operator) > 2
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("problem", [h_equation(), kinsol_analytic()], ids=["H-equation", "KINSOL"])
+def test_problems_of_the_literature(problem):
+    method = partial(alone, difference=1e-6)
+    result = solvers.solve(problem.T, problem.x0, method, tolerance=1e-8, max_evaluations=200)
+    assert result.outcome is Outcome.CONVERGED
+    np.testing.assert_allclose(problem.T(result.x), result.x, atol=1e-8)
+    if problem.solution is not None:
+        np.testing.assert_allclose(result.x, problem.solution, atol=1e-7)
+    assert result.evaluations < 40
+
+
+def test_forcing_terms_stay_between_their_bounds():
+    problem = h_equation()
+    requests, _ = drive(alone(problem.x0, stop=lambda x, g: False, forcing=0.2, least=1e-3), problem.T, evaluations=60)
+    terms = [r.state["forcing"] for r in requests if isinstance(r, Checkpoint)]
+    assert terms[0] == 0.2
+    assert min(terms) == 1e-3
+    assert max(terms) <= 0.2
+
+
+def test_a_failure_after_a_step_is_met_with_a_shorter_one():
+    failures = 1
+
+    def T(x):
+        nonlocal failures
+        far = np.linalg.norm(x - SLOW.x0) > 3
+        if far and failures:
+            failures -= 1
+            return Failure("too far")
+        return SLOW.T(x)
+
+    method = partial(alone, dimension=40, difference=1.0)
+    requests, outcome = drive(method(SLOW.x0, stop=lambda x, g: np.abs(g - x).max() < 1e-8), T)
+    assert failures == 0
+    assert outcome is Outcome.CONVERGED
+    assert [r.text for r in requests if isinstance(r, Note)]
+    ends = [r.state["x"] for r in requests if isinstance(r, Checkpoint)]
+    assert np.linalg.norm(ends[1] - SLOW.x0) < np.linalg.norm(ends[0] - SLOW.x0)
+
+
+def test_a_map_that_always_fails_is_unstable():
+    start = SLOW.x0
+    _, outcome = drive(alone(start, stop=lambda x, g: False), lambda x: Failure("no"))
+    assert outcome is Outcome.UNSTABLE
+    calls = iter(range(10**6))
+
+    def fails_later(x):
+        return SLOW.T(x) if np.linalg.norm(x - start) < 1e-3 and next(calls) >= 0 else Failure("no")
+
+    requests, outcome = drive(alone(start, stop=lambda x, g: False), fails_later)
+    assert outcome is Outcome.UNSTABLE
+    assert count(requests, Note) == 4
+
+
+def test_a_derivative_that_fails_leaves_the_step_with_what_it_has():
+    def T(x):
+        return SLOW.T(x) if next(calls) != 3 else Failure("no")
+
+    calls = iter(range(10**6))
+    _, outcome = drive(alone(SLOW.x0, stop=lambda x, g: np.abs(g - x).max() < 1e-8), T)
+    assert outcome is Outcome.CONVERGED
+
+
+def test_a_singular_operator_is_left_out():
+    operator = StepOperator(csr_array((40, 40)), 1)
+    stop = lambda x, g: np.abs(g - x).max() < 1e-8  # noqa: E731
+    with_it, outcome = drive(newton_krylov(SLOW.x0, stop=stop, dimension=40), SLOW.T, operator)
+    assert outcome is Outcome.CONVERGED
+    assert count(with_it, Operator) > 0
+
+
+def test_it_goes_on_from_a_checkpoint_to_the_bit():
+    problem = h_equation()
+    start = partial(alone, problem.x0, stop=lambda x, g: False)
+    whole, _ = drive(start(), problem.T, evaluations=40)
+    states = [r.state for r in whole if isinstance(r, Checkpoint)]
+    again, _ = drive(start(checkpoint=states[1]), problem.T, evaluations=20)
+    np.testing.assert_array_equal(next(r.state for r in again if isinstance(r, Checkpoint))["x"], states[2]["x"])
+
+
+def test_a_conserved_total_is_kept_and_no_obstacle():
+    """Exchange between boxes: the tendency is singular, the answer depends on the total of the start."""
+    n = 20
+    A = -2 * np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1)
+    A[0, 0] = A[-1, -1] = -1
+    values, vectors = np.linalg.eigh(0.01 * A)
+    J = vectors @ np.diag(np.exp(values)) @ vectors.T
+    source = np.linspace(-1, 1, n)  # no total of its own
+    start = np.full(n, 3.0)
+    method = partial(newton_krylov, project=lambda x: x + (start.sum() - x.sum()) / n)
+    operator = StepOperator(csr_array(0.01 * A), 1)
+    stop = lambda x, g: np.abs(g - x).max() < 1e-9  # noqa: E731
+    requests, outcome = drive(method(start, stop=stop), lambda x: J @ x + source, operator)
+    assert outcome is Outcome.CONVERGED
+    x = [r for r in requests if isinstance(r, Evaluate)][-1].x
+    assert x.sum() == pytest.approx(60, rel=1e-12)
+    np.testing.assert_allclose(J @ x + source, x, atol=1e-8)
