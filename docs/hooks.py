@@ -101,10 +101,11 @@ def bench_rows(case: str) -> list[dict[str, Any]]:
 def bench_table(case: str) -> str:
     """Model years of every benchmarked run to each error."""
     rows = bench_rows(case)
-    levels = list(rows[0]["model_years_to"])
+    levels = next(list(row["model_years_to"]) for row in rows if row["model_years_to"])
     cells = []
     for row in rows:
-        years = ["–" if y is None else f"{y:g}" for y in row["model_years_to"].values()]
+        to = row["model_years_to"] or dict.fromkeys(levels)
+        years = ["–" if y is None else f"{y:.3g}" if y < 100 else f"{y:.0f}" for y in to.values()]
         moved = row.get("moved_when_continued")
         cells.append(
             (

@@ -215,3 +215,48 @@ def test_a_run_keeps_total_phosphorus_at_every_evaluation(phosphate, tmp_path):
     total = sum((ds[f"{name}_volume"] * ds[name]).sum(("depth", "latitude")) for name in ("po4", "dop"))
     np.testing.assert_allclose(total, total[0], rtol=1e-13)
     assert min(float(ds.po4_before.min()), float(ds.dop_before.min())) >= 0
+
+
+# --- Newton-Krylov with what the cases tell of themselves ----------------------------------------
+
+
+def test_ideal_age_takes_fifteen_years_by_newton(tmp_path):
+    """At full size, to 1e-6 of the oldest water."""
+    result = spinup.run("ideal-age", out=tmp_path / "age", method="newton", tolerance=1e-6, budget=15)
+    assert result.outcome is solvers.Outcome.CONVERGED
+    found, wanted = spinup.open(tmp_path / "age").age_before.values[-1], ideal_age.exact()["age"]
+    assert np.abs(found - wanted).max() < 1e-6 * wanted.max()
+
+
+def test_the_estimate_of_the_age_error_is_the_error(tmp_path):
+    """T is affine, its tendency nearly known: from the first year on."""
+    spinup.run("ideal-age", out=tmp_path / "age", method="newton", budget=8)
+    run, wanted = spinup.open(tmp_path / "age"), ideal_age.exact()["age"]
+    weights = run.age_volume.values / run.age_volume.values.sum()
+    for number in (0, 7):
+        error = np.sqrt((weights * (run.age_before.values[number] - wanted) ** 2).sum())
+        assert 0.5 < run.age_error_estimate.values[number] / error < 2
+
+
+def test_phosphorus_takes_sixty_years_by_newton_and_keeps_its_total(tmp_path):
+    result = spinup.run("phosphorus", out=tmp_path / "p", method="newton", tolerance=1e-7, budget=60)
+    assert result.outcome is solvers.Outcome.CONVERGED
+    run = spinup.open(tmp_path / "p")
+    total = [(run.po4_volume.values * (run.po4_before[i] + run.dop_before[i]).values).sum() for i in (0, -1)]
+    assert total[1] == pytest.approx(total[0], rel=1e-12)
+    assert float(run.po4_before[-1].min()) >= 0
+
+
+def test_the_tendency_of_phosphorus_is_the_derivative_of_a_mean_year(phosphate, ocean):
+    state = {name: np.asarray(value) for name, value in phosphate.start().items()}
+    matrix = phosphate.operator(state).matrix
+    change = np.random.default_rng(0).normal(size=(2, *ocean.shape)) * 1e-5
+    sources = phosphorus.biology(ocean)
+
+    def mean(po4, dop):
+        seasons = [np.stack(sources(po4, dop, light)) for light in phosphorus.insolation(ocean)]
+        return np.mean(seasons, axis=0)
+
+    before, after = mean(state["po4"], state["dop"]), mean(state["po4"] + change[0], state["dop"] + change[1])
+    moved = np.stack([(ocean.matrix() @ c.ravel()).reshape(c.shape) for c in change])
+    np.testing.assert_allclose(matrix @ change.ravel(), (after - before + moved).ravel(), atol=1e-8)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import solvers
+import spinup
+from spinup.auto import choose
 from spinup.conserve import conserve, totals
 from spinup.errors import ModelFailure, UsageError
 from spinup.function_map import FunctionMap
@@ -400,3 +402,53 @@ def test_conserve_refuses_the_impossible():
     layout = two_tracers(np.ones(6), (0.0, 8.0))
     with pytest.raises(ValueError, match=r"a \+ b: no state within the bounds has the total 97, 1 is left over"):
         conserve(layout, (("a", "b"),), np.zeros(12), (97.0,))
+
+
+# --- what it may say of its Jacobian -------------------------------------------------------------
+
+
+def halves(state):
+    return {"c": 0.5 * state["c"]}
+
+
+def with_tendency(tendency, **options):
+    return FunctionMap(halves, {"c": np.ones(4)}, tendency=tendency, **options)
+
+
+def test_a_tendency_is_the_operator_of_a_period():
+    model = with_tendency(lambda state: np.diag(state["c"]))
+    operator = model.operator(model.start())
+    assert (model.has_operator, model.has_steps, model.carries) == (True, False, False)
+    assert operator.steps == 1
+    np.testing.assert_array_equal(operator.matrix.toarray(), np.eye(4))
+
+
+def test_without_a_tendency_there_is_no_operator():
+    model = with_tendency(None)
+    assert not model.has_operator
+    with pytest.raises(UsageError, match="give FunctionMap a `tendency`"):
+        model.operator(model.start())
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [(np.eye(3), r"tendency of halves has shape \(3, 3\), the vector is of 4"), (np.full((4, 4), np.nan), "finite")],
+)
+def test_a_tendency_that_does_not_fit_is_named(matrix, message):
+    model = with_tendency(lambda state: matrix)
+    with pytest.raises(UsageError, match=message):
+        model.operator(model.start())
+
+
+def test_auto_takes_newton_where_a_tendency_is_given_and_nothing_is_carried():
+    chosen, why = choose(with_tendency(lambda state: -np.eye(4)))
+    assert chosen == "newton"
+    assert "tendency" in why
+
+
+def test_newton_is_refused_where_other_variables_are_carried(tmp_path):
+    start = {"c": np.ones(4), "d": np.ones(4)}
+    model = FunctionMap(lambda s: {"c": 0.5 * s["c"], "d": s["d"]}, start, accelerate="c")
+    case = spinup.Case("carries", "carries", lambda: model)
+    with pytest.raises(UsageError, match="carries other variables"):
+        spinup.run(case, out=tmp_path / "run", method="newton")
