@@ -112,9 +112,8 @@ def tendency(ocean):
     from scipy.sparse import block_diag, coo_array, csr_array
 
     sources, light = biology(ocean), jnp.asarray(insolation(ocean))
-    cell = np.arange(ocean.nz * ocean.ny).reshape(ocean.shape)
-    index = np.stack([cell, cell + cell.size])  # of (tracer, level, latitude) in the vector
-    transport = block_diag([ocean.matrix(), ocean.matrix()])
+    index = np.arange(2 * ocean.nz * ocean.ny).reshape(2, *ocean.shape)  # of (tracer, level, latitude) in the vector
+    transport = block_diag([ocean.matrix()] * 2)
 
     @jax.jit
     def derivatives(po4, dop):
@@ -134,8 +133,8 @@ def tendency(ocean):
         found = np.asarray(derivatives(state["po4"], state["dop"]))
         tracer, level, to_tracer, to_level, latitude = np.nonzero(found)
         where = index[to_tracer, to_level, latitude], index[tracer, level, latitude]
-        biology = coo_array((found[tracer, level, to_tracer, to_level, latitude], where), shape=transport.shape)
-        return csr_array(transport + biology)
+        rates = coo_array((found[tracer, level, to_tracer, to_level, latitude], where), shape=transport.shape)
+        return csr_array(transport + rates)
 
     return linearised
 

@@ -22,7 +22,7 @@ while; a step after which it grew many times is taken back but for a part. Where
 Shapes: x, r, dx are (n,). Δτ is in periods.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -106,7 +106,23 @@ def extended_continuation(
     share = float(saved.get("share", 1.0))  # of the gain
     before: Array = saved.get("before")  # the state before the last step, and the step
     jump: Array = saved.get("jump")
-    failures = 0
+
+    def survived(operator: StepOperator, r: np.ndarray, step: float) -> Generator[Evaluate, Any, tuple]:
+        """The first step that the map survives: where it leads, what the relaxation makes of it, Δτ."""
+        candidate, relaxed = x, Failure("")
+        for _ in range(FAILURES):
+            try:
+                dx = limited_step(operator, r, residual_steps, step, own, min(limit, reach * last))
+            except SingularMatrix:
+                relaxed = Failure("the operator is singular")
+            else:
+                candidate = x + dx if settle is None else settle(x, x + dx)
+                candidate = candidate if project is None else project(candidate)
+                relaxed = yield Evaluate(candidate, steps=relax_steps, spread=last > spread_above)
+            if not isinstance(relaxed, Failure):
+                break
+            step *= SHRINK
+        return candidate, relaxed, step
 
     while True:
         operator = yield Operator(x, border=True)
@@ -121,7 +137,7 @@ def extended_continuation(
         if jump is not None and found > BACK * last:
             yield Note(f"the error estimate grew from {last:.3g} to {found:.3g}: the step is taken back but for a part")
             back = before + SHRINK * jump
-            relaxed: Any = yield Evaluate(back, steps=relax_steps, spread=last > spread_above)
+            relaxed = yield Evaluate(back, steps=relax_steps, spread=last > spread_above)
             if isinstance(relaxed, Failure):
                 return Outcome.UNSTABLE
             share *= SHRINK
@@ -133,22 +149,9 @@ def extended_continuation(
             if idle == stall_after:
                 return Outcome.STALLED
             step = min(growth * step, share * gain / last if 0 < last < np.inf else np.inf, largest)
-            while True:
-                try:
-                    dx = limited_step(operator, r, residual_steps, step, own, min(limit, reach * last))
-                except SingularMatrix:
-                    relaxed = Failure("the operator is singular")
-                else:
-                    candidate = x + dx if settle is None else settle(x, x + dx)
-                    candidate = candidate if project is None else project(candidate)
-                    relaxed = yield Evaluate(candidate, steps=relax_steps, spread=last > spread_above)
-                if not isinstance(relaxed, Failure):
-                    break
-                failures += 1
-                if failures == FAILURES:
-                    return Outcome.UNSTABLE
-                step *= SHRINK
-            failures = 0
+            candidate, relaxed, step = yield from survived(operator, r, step)
+            if isinstance(relaxed, Failure):
+                return Outcome.UNSTABLE
             before, jump = x, candidate - x
 
         x = relaxed
