@@ -21,6 +21,11 @@ def choose(model: FixedPointMap) -> tuple[str, str]:
             "newton",
             f"{model.name} gives its tendency and carries nothing else: Newton-Krylov, preconditioned by it",
         )
+    if not model.has_steps:
+        return (
+            "ptc",
+            f"{model.name} gives its tendency and carries other variables: continuation with secants for those",
+        )
     if reason := model.no_circulation:
         return "ptc", f"pseudo-transient continuation with secants: the circulation of {model.name} has {reason}"
     return "extended", (

@@ -214,7 +214,7 @@ class FunctionMap:
             "shapes": {name: list(value.shape) for name, value in self._start.items()},
             "types": {name: str(value.dtype) for name, value in self._start.items()},
             "jit": self._jit,
-        }
+        } | ({"tendency": True} if self.has_operator else {})
 
     @property
     def carries(self) -> bool:

@@ -17,6 +17,7 @@ from spinup.auto import choose
 from spinup.conserve import conserve, totals
 from spinup.errors import ModelFailure, UsageError
 from spinup.function_map import FunctionMap
+from spinup.report.reading import read_run
 from spinup.state import Coordinate, Layout, Variable
 
 MASK = np.array([[True, True, False], [True, False, True]])
@@ -452,3 +453,21 @@ def test_newton_is_refused_where_other_variables_are_carried(tmp_path):
     case = spinup.Case("carries", "carries", lambda: model)
     with pytest.raises(UsageError, match="carries other variables"):
         spinup.run(case, out=tmp_path / "run", method="newton")
+
+
+def test_a_map_that_gives_its_tendency_says_so_in_the_record_and_one_that_does_not_is_as_it_was():
+    assert with_tendency(lambda state: -np.eye(4)).describe()["tendency"] is True
+    assert "tendency" not in with_tendency(None).describe()
+
+
+def test_the_report_says_that_the_error_was_estimated_with_the_tendency(tmp_path):
+    case = spinup.Case("gives", "gives", lambda: with_tendency(lambda state: np.log(0.5) * np.eye(4)))
+    spinup.run(case, out=tmp_path / "run", method="picard", budget=3)
+    assert read_run(tmp_path / "run").estimates_by_operator
+
+
+def test_auto_takes_secants_where_other_variables_are_carried():
+    start = {"c": np.ones(4), "d": np.ones(4)}
+    chosen, why = choose(FunctionMap(lambda s: s, start, accelerate="c", tendency=lambda state: -np.eye(4)))
+    assert chosen == "ptc"
+    assert "carries other variables" in why

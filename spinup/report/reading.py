@@ -130,8 +130,8 @@ class RunData:
 
     @property
     def estimates_by_operator(self) -> bool:
-        """Whether errors were estimated with a one-step operator; if not, by the decay of the residual alone."""
-        return "steps" in self.header["map"]
+        """Whether errors were estimated with an operator of the map's; if not, by the decay of the residual alone."""
+        return not {"steps", "tendency"}.isdisjoint(self.header["map"])
 
     def error_estimate(self, name: str) -> np.ndarray | None:
         """Estimated distance of a variable to the equilibrium, (evaluations,), NaN where there was nothing to go by;
