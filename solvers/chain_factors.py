@@ -107,12 +107,11 @@ def scaling(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     return left, right
 
 
-def refined(matrix: Any, solve: Solve, b: np.ndarray, tolerance: float) -> np.ndarray | None:
-    """x with matrix x = b, (n,), by flexible GMRES with `solve` before it; None where what is left of b, in rows scaled
-    to a largest entry near one, is not below `tolerance` of it.
+def refined(matrix: Any, solve: Solve, b: np.ndarray, tolerance: float, rows: np.ndarray) -> np.ndarray | None:
+    """x with matrix x = b, (n,), by flexible GMRES with `solve` before it; None where what is left of b, its rows
+    times `rows` (see `scaling`), is not below `tolerance` of it.
     """
-    left, _ = scaling(matrix)
     x, rest = fgmres(
-        lambda v: left * (matrix @ v), left * b, lambda v: solve(v / left), tolerance=tolerance, dimension=KRYLOV
+        lambda v: rows * (matrix @ v), rows * b, lambda v: solve(v / rows), tolerance=tolerance, dimension=KRYLOV
     )
     return x if rest <= tolerance else None

@@ -1,29 +1,78 @@
 """How far a state is from the equilibrium it is approaching: the residual seen through the one-step operator.
 
-    e = x - x* ~ P_0^-1 r,   r = T(x) - x,   P_0^-1 v = (n (J - I))^-1 v - v
+    e = x - x* ~ P_0^-1 r,   r = T(x) - x,   P_s^-1 r = z - r
 
-J is the Jacobian of one time step, n the number of steps in r. P_0^-1 is the inverse of exp(n (J - I)) - I in its
-simplest form that does not overflow: exact for slow modes, harmless for fast ones. It takes what J knows: where the
-circulation would answer too, the estimate is of the right size (measured: see the documentation), not exact.
+    [ N (J - I) - s    N B ] [z]   [N / n r]
+    [       C           D  ] [y] = [   0   ]
+
+J is the Jacobian of one time step, N the number of steps in a period, n that in r, s a rate of decay a period (0 here;
+pseudo-transient continuation has more). The border is the balance 0 = C dx + D dy of what is carried and answers x at
+once, where the operator has one; without it the estimate is of the right size where y would answer, not exact.
+The form z - r does not overflow: it is the inverse of exp(n (J - I)) - I for slow modes, and harmless for fast ones.
 """
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from solvers.chain_factors import Solve, sparse_factors
+from solvers.chain_factors import SingularMatrix, Solve, factorise, refined, scaling
 from solvers.requests import StepOperator
 
+LINEAR_TOLERANCE = 1e-8  # of the linear solve, in rows scaled to a largest entry near one
 
-def tendency_inverse(operator: StepOperator, steps: int, shift: float = 0.0) -> Solve:
-    """v -> (steps (J - I) - shift I)^-1 v - v, (n,) to (n,), by sparse LU. Raises SingularMatrix."""
-    left = operator.left
-    factors = sparse_factors(steps * operator.matrix - shift * left)
 
-    def apply(v: np.ndarray) -> np.ndarray:
-        return factors(left @ v) - v
+class TendencyInverse:
+    """P_s^-1 of the header, factorised at one rate s and applied at any.
 
-    return apply
+    Another rate than that of the factors is solved for by Krylov iterations that they precondition, or where these do
+    not get there by factors of its own. Raises SingularMatrix.
+    """
+
+    def __init__(self, operator: StepOperator, rate: float = 0.0) -> None:
+        self._operator, self._rate = operator, rate
+        self._left = operator.left
+        self._chain = None if operator.border is None else operator.border.chain
+        matrix = self._matrix(rate)
+        self._factors: Solve = factorise(matrix, self._chain)
+        self._rows, _ = scaling(matrix)
+
+    def __call__(
+        self, r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None
+    ) -> np.ndarray:
+        """P_s^-1 r, (n,), of a residual of `steps` steps, by default a period's. rate: s, or one for each unknown,
+        (n,); by default that of the factors. Raises SingularMatrix."""
+        n, period = len(r), self._operator.steps
+        right = self._left @ (r * (period / (steps or period)))
+        z: np.ndarray | None
+        if rate is None and self._chain is None:
+            z = self._factors(right)
+        else:
+            matrix = self._matrix(self._rate if rate is None else rate)
+            right = np.concatenate([right, np.zeros(matrix.shape[0] - n)])
+            z = refined(matrix, self._factors, right, LINEAR_TOLERANCE, self._rows)
+            if z is None and rate is not None:
+                z = refined(matrix, factorise(matrix, self._chain), right, LINEAR_TOLERANCE, self._rows)
+        if z is None or not np.isfinite(z).all():
+            raise SingularMatrix("the operator is nearly singular")
+        return z[:n] - r
+
+    def _matrix(self, rate: float | np.ndarray) -> Any:
+        from scipy.sparse import block_array, csr_array, diags_array
+
+        operator = self._operator
+        rates = np.broadcast_to(np.asarray(rate, float), operator.matrix.shape[:1])
+        matrix = operator.steps * operator.matrix - self._left @ diags_array(rates)
+        if (border := operator.border) is not None:
+            matrix = block_array([[matrix, operator.steps * border.response], [border.source, border.balance]])
+        return csr_array(matrix)
+
+
+#: A method and the estimate of a run's error ask for the same inverse in turn: it is factorised once.
+tendency_inverse: Callable[[StepOperator, float], TendencyInverse] = lru_cache(maxsize=1)(TendencyInverse)
 
 
 def error_estimate(operator: StepOperator, r: np.ndarray, steps: int) -> np.ndarray:
     """x - x*, (n,), from the residual r of `steps` time steps from x. Raises SingularMatrix."""
-    return tendency_inverse(operator, steps)(r)
+    return tendency_inverse(operator, 0.0)(r, steps=steps)

@@ -1,7 +1,7 @@
 """Pseudo-transient continuation on an operator extended by the balance of what is carried.
 
 Source: C. T. Kelley and D. E. Keyes, SIAM J. Numer. Anal. 35 (1998), 508-523: implicit Euler steps in a pseudo-time τ
-that grow as the state nears the equilibrium. The increment of a step may be spread over the relaxation that follows it:
+that grow as the state nears the equilibrium. The increment of a step is spread over the relaxation that follows it:
 S. C. Bloom et al., Mon. Wea. Rev. 124 (1996), 1256-1271 (incremental analysis update).
 
 In an ocean, x is temperature and salinity, and y, the circulation, answers a change of x within weeks. The one-step
@@ -12,12 +12,13 @@ Jacobian J of x at fixed y lacks this answer; a linear balance 0 = C dx + D dy s
 
 with r = T_n(x) - x the residual of n time steps, N steps in a period, B the change of x in a step for a unit of y. The
 form z - r does not overflow: it is the inverse of exp(n (J - I)) - I for slow modes, and harmless for fast ones. Then
-x + dx is relaxed for some steps, so that what the operator leaves out answers before the next residual is taken.
+x + dx is relaxed for some steps, over which dx is spread (see the source), so that what the operator leaves out answers
+before the next residual is taken.
 
 Differs from the source: Δτ follows the estimate of the error (`error_estimate`), not the residual, which is larger
 right after a jump though the error is smaller. After a cycle in which the estimate grew, Δτ is more cautious for a
 while; a step after which it grew many times is taken back but for a part. Where a group of unknowns would move too far,
-Δτ is shortened for that group alone.
+Δτ is shortened for that group alone. Near the equilibrium n grows.
 
 Shapes: x, r, dx are (n,). Δτ is in periods.
 """
@@ -27,8 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.chain_factors import SingularMatrix, factorise, refined
-from solvers.error_estimate import error_estimate
+from solvers.chain_factors import SingularMatrix
+from solvers.error_estimate import TendencyInverse, tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Note, Operator, Outcome, StepOperator, Stop
 
@@ -39,7 +40,9 @@ BACK = 3.0  # growth of the estimate for which a step is taken back, all but SHR
 CAUTION, CONFIDENCE = 0.5, 1.5  # factors of the gain after a cycle with a larger, and with a smaller estimate
 TRIES = 3  # shortenings of Δτ for groups that would move too far
 SHORTEN = 8.0  # the factor of each
-LINEAR_TOLERANCE = 1e-8  # of the linear solve
+OUTLIER = 8.0  # norms beyond which an unknown's share of the estimate no longer counts
+PRECISE = 0.99  # where the norm without outliers has settled
+LARGER = 1.2  # growth of the estimate that is more than its noise
 PROGRESS = 0.9  # an estimate below this share of the least so far counts as progress
 
 
@@ -50,6 +53,8 @@ def extended_continuation(
     checkpoint: Mapping[str, Any] | None = None,
     inner: InnerProduct = EUCLIDEAN,
     residual_steps: int = 20,
+    longest_steps: int = 180,
+    near: float = 0.0,
     relax_steps: int = 40,
     first: float = 20.0,
     growth: float = 2.0,
@@ -57,7 +62,6 @@ def extended_continuation(
     largest: float = 1e5,
     limit: float = np.inf,
     reach: float = np.inf,
-    spread_above: float = 0.0,
     shock: float = 0.94,
     stall_after: int = 15,
     groups: np.ndarray | None = None,
@@ -66,7 +70,10 @@ def extended_continuation(
 ) -> Flow:
     """Equilibrium by pseudo-transient continuation on the extended operator from x, a NumPy vector of shape (n,).
 
-    residual_steps, relax_steps: time steps of the residual, and of the relaxation after a step.
+    residual_steps, longest_steps: time steps of the residual far from the equilibrium, and the most. At an estimate of
+    the error below `near` a residual takes near / estimate times as many steps, and never fewer again: it is to be the
+    tendency of the slow modes, and what comes and goes within weeks weighs the more the smaller they are.
+    relax_steps: time steps of the relaxation after a step.
     first: largest Δτ of the first cycle, in periods; growth: the largest factor from one to the next.
     gain: Δτ is at most gain / (estimate of the error), in periods times the unit of the inner product. Half of it holds
     after a larger estimate, one and a half times as much again, up to the whole, after a smaller one.
@@ -74,8 +81,8 @@ def extended_continuation(
     limit, reach: the farthest that any unknown of a group may move in a cycle, the less of limit and of reach times the
     estimate of the error. Beyond it Δτ is shortened for its group, and what is still too far is scaled down.
     groups: (n,) integers from 0, the group of each unknown: in an ocean, its water column. Default: each its own.
-    spread_above: an estimate above it has the change spread over the relaxation.
-    shock: before the first cycle the map is left alone while its residual falls below this share of the one before.
+    shock: before the first cycle the map is left alone while its residual falls below this share of the one before;
+    0: not at all.
     stall_after: cycles without a smaller estimate before giving up.
     settle: (x, candidate) -> candidate, what is known of a state that has come to rest.
     project: applied to every candidate.
@@ -84,7 +91,8 @@ def extended_continuation(
     times as large is taken back but for a quarter, and Δτ is a quarter afterwards. UNSTABLE after 5 failures in a row
     or where the map fails from a state of its own, STALLED as above.
     """
-    saved = {"x": x, "shocked": 0.0} if checkpoint is None else checkpoint
+    fresh = {"x": x, "shocked": 0.0} if shock else {"x": x}
+    saved = fresh if checkpoint is None else checkpoint
     x = np.asarray(saved["x"])
     own = np.arange(len(x)) if groups is None else groups
 
@@ -104,21 +112,25 @@ def extended_continuation(
     step, last = float(saved.get("step", first / growth)), float(saved.get("estimate", np.inf))
     least, idle = float(saved.get("least", np.inf)), int(saved.get("idle", 0))
     share = float(saved.get("share", 1.0))  # of the gain
+    steps = int(saved.get("steps", residual_steps))
     before: Array = saved.get("before")  # the state before the last step, and the step
     jump: Array = saved.get("jump")
 
-    def survived(operator: StepOperator, r: np.ndarray, step: float) -> Generator[Evaluate, Any, tuple]:
+    def survived(
+        operator: StepOperator, inverse: TendencyInverse | None, r: np.ndarray, step: float
+    ) -> Generator[Evaluate, Any, tuple]:
         """The first step that the map survives: where it leads, what the relaxation makes of it, Δτ."""
         candidate, relaxed = x, Failure("")
         for _ in range(FAILURES):
             try:
-                dx = limited_step(operator, r, residual_steps, step, own, min(limit, reach * last))
+                known = inverse or tendency_inverse(operator, 1 / step)
+                dx = limited_step(known, r, steps, step, own, min(limit, reach * last))
             except SingularMatrix:
                 relaxed = Failure("the operator is singular")
             else:
                 candidate = x + dx if settle is None else settle(x, x + dx)
                 candidate = candidate if project is None else project(candidate)
-                relaxed = yield Evaluate(candidate, steps=relax_steps, spread=last > spread_above)
+                relaxed = yield Evaluate(candidate, steps=relax_steps, spread=True)
             if not isinstance(relaxed, Failure):
                 break
             step *= SHRINK
@@ -126,77 +138,65 @@ def extended_continuation(
 
     while True:
         operator = yield Operator(x, border=True)
-        g = yield Evaluate(x, steps=residual_steps)
+        g = yield Evaluate(x, steps=steps)
         if isinstance(g, Failure):
             return Outcome.UNSTABLE
         if stop(x, g):
             return Outcome.CONVERGED
         r = g - x
-        found = _estimate(operator, r, residual_steps, inner)
+        inverse = None
+        try:
+            inverse = tendency_inverse(operator, 0.0)
+            found = size_without_outliers(inverse(r, steps=steps), inner)
+        except SingularMatrix:
+            found = np.inf
 
         if jump is not None and found > BACK * last:
             yield Note(f"the error estimate grew from {last:.3g} to {found:.3g}: the step is taken back but for a part")
             back = before + SHRINK * jump
-            relaxed = yield Evaluate(back, steps=relax_steps, spread=last > spread_above)
+            relaxed = yield Evaluate(back, steps=relax_steps, spread=True)
             if isinstance(relaxed, Failure):
                 return Outcome.UNSTABLE
             share *= SHRINK
             before = jump = None
         else:
-            share = share * CAUTION if found > last else min(1.0, share * CONFIDENCE)
+            share = share * CAUTION if found > LARGER * last else min(1.0, share * CONFIDENCE)
             last = min(found, GUARD * last)
             least, idle = (last, 0) if last < PROGRESS * least else (least, idle + 1)
             if idle == stall_after:
                 return Outcome.STALLED
             step = min(growth * step, share * gain / last if 0 < last < np.inf else np.inf, largest)
-            candidate, relaxed, step = yield from survived(operator, r, step)
+            candidate, relaxed, step = yield from survived(operator, inverse, r, step)
             if isinstance(relaxed, Failure):
                 return Outcome.UNSTABLE
             before, jump = x, candidate - x
 
         x = relaxed
-        state = {"x": x, "step": step, "estimate": last, "least": least, "idle": idle, "share": share}
+        if last < near:
+            steps = max(steps, min(longest_steps, round(residual_steps * near / last)))
+        state = {"x": x, "step": step, "estimate": last, "least": least, "idle": idle, "share": share, "steps": steps}
         yield Checkpoint(state if before is None else state | {"before": before, "jump": jump})
 
 
-def _estimate(operator: StepOperator, r: np.ndarray, steps: int, inner: InnerProduct) -> float:
-    try:
-        found = inner.norm(error_estimate(operator, r, steps))
-    except SingularMatrix:
-        return np.inf
-    return found if np.isfinite(found) else np.inf
+def size_without_outliers(v: np.ndarray, inner: InnerProduct) -> float:
+    """The norm of v where no unknown counts as more than OUTLIER times the norm itself."""
+    size = inner.norm(v)
+    while np.isfinite(size) and (less := inner.norm(np.clip(v, -OUTLIER * size, OUTLIER * size))) < PRECISE * size:
+        size = less
+    return size if np.isfinite(size) else np.inf
 
 
 def limited_step(
-    operator: StepOperator, r: np.ndarray, steps: int, pseudo_time: float, groups: np.ndarray, limit: float
+    inverse: TendencyInverse, r: np.ndarray, steps: int, pseudo_time: float, groups: np.ndarray, limit: float
 ) -> np.ndarray:
     """dx of the header, (n,), no unknown of which moves farther than `limit`. Raises SingularMatrix."""
-    shift = np.full(len(r), steps / operator.steps / pseudo_time)
+    rates = np.full(len(r), 1 / pseudo_time)
     for _ in range(TRIES + 1):
-        dx = r - extended_solve(operator, r, steps, shift)
+        dx = -inverse(r, steps=steps, rate=rates)
         farthest = np.zeros(groups.max() + 1)
         np.maximum.at(farthest, groups, np.abs(dx))
         far = farthest > limit
         if not far.any():
             return dx
-        shift[far[groups]] *= SHORTEN
+        rates[far[groups]] *= SHORTEN
     return dx * np.minimum(1, limit / np.maximum(farthest, limit))[groups]
-
-
-def extended_solve(operator: StepOperator, r: np.ndarray, steps: int, shift: np.ndarray) -> np.ndarray:
-    """z of the header, (n,), for a shift s of each unknown, (n,). Raises SingularMatrix."""
-    from scipy.sparse import block_array, csr_array, diags_array
-
-    n = len(r)
-    matrix = steps * operator.matrix - operator.left @ diags_array(shift)
-    right = operator.left @ r
-    chain = None
-    if (border := operator.border) is not None:
-        matrix = block_array([[matrix, steps * border.response], [border.source, border.balance]])
-        right = np.concatenate([right, np.zeros(border.balance.shape[0])])
-        chain = border.chain
-    matrix = csr_array(matrix)
-    solution = refined(matrix, factorise(matrix, chain), right, LINEAR_TOLERANCE)
-    if solution is None or not np.isfinite(solution).all():
-        raise SingularMatrix("the extended operator is nearly singular")
-    return solution[:n]

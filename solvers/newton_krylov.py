@@ -110,7 +110,7 @@ class _Inverse:
         if operator is None:
             return np.negative
         if self._known is None or self._known[1] != shift or abs(self._known[0] - operator.matrix).max() > 0:
-            self._known = operator.matrix, shift, tendency_inverse(operator, operator.steps, shift)
+            self._known = operator.matrix, shift, tendency_inverse(operator, shift)
         return self._known[2]
 
 

@@ -102,7 +102,7 @@ def secant_step(
     cut: float,
 ) -> np.ndarray:
     """dx of the header, (n,)."""
-    precondition = tendency_inverse(operator, operator.steps, 1 / step)
+    precondition = tendency_inverse(operator, 1 / step)
     if not dxs:
         return -precondition(r)
     X = np.stack(dxs, axis=1)

@@ -8,8 +8,6 @@ hide slower ones, that is too little: it is the least the distance can be.
 An estimate says nothing of *which* equilibrium is approached.
 """
 
-from typing import Any
-
 import numpy as np
 
 from solvers import Evaluate, SingularMatrix, StepOperator
@@ -32,12 +30,11 @@ class ErrorEstimator:
         self._store = store
         self._operator: StepOperator | None = None
         self._made = -1  # the evaluation before which the operator was made
-        self._inverse: tuple[int, Any] | None = None  # steps, and the inverse for them
         self._slowest = SLOWEST if model.conserved else 0.0
 
     def use(self, operator: StepOperator, number: int) -> None:
         """The method asked for this operator before evaluation `number`: it serves here too."""
-        self._operator, self._made, self._inverse = operator, number, None
+        self._operator, self._made = operator, number
 
     def prepare(self, after: State, number: int) -> float:
         """After evaluation `number`: make an operator at its state where there is none of late. Returns the model years
@@ -49,7 +46,7 @@ class ErrorEstimator:
         # Early on, the state and with it the operator changes fast: 0, 1, 2, 4, 8, then every tenth.
         if self._operator is not None and number - self._made < min(EVERY, max(1, self._made)):
             return 0.0
-        operator = self._model.operator(after)
+        operator = self._model.operator(after, border=not self._model.no_circulation)
         self._store.save_estimate_operator(operator, self._model.operator_years)
         self.use(operator, number)
         return self._model.operator_years
@@ -60,11 +57,9 @@ class ErrorEstimator:
         layout = self._model.layout
         before = last_error(records)
         if self._operator is not None:
-            steps = request.steps or self._operator.steps
             try:
-                if self._inverse is None or self._inverse[0] != steps:
-                    self._inverse = steps, tendency_inverse(self._operator, steps, self._slowest)
-                vector = self._inverse[1](residual) / self._model.estimate_bias
+                inverse = tendency_inverse(self._operator, self._slowest)
+                vector = inverse(residual, steps=request.steps)
             except SingularMatrix:
                 return None
             found = layout.rms(vector) | {"all": layout.inner.norm(vector)}

@@ -129,8 +129,8 @@ class FunctionMap:
         return dict(self._start)
 
     has_steps = False  # it is a function of a whole period
+    cycle_steps = 0
     no_circulation = "no single steps"
-    estimate_bias = 1.0
     operator_years = step_years = 0.0
 
     def advance(self, state: State, steps: int, toward: Fields | None = None) -> State:

@@ -28,9 +28,9 @@ class FixedPointMap(Protocol):
     diagnostics: dict[str, Diagnostic]
     has_operator: bool  # whether it gives the Jacobian of its tendency: that of a time step, or of a whole period
     has_steps: bool  # whether it can take single time steps
+    cycle_steps: int  # time steps after which its forcing repeats; 0 where that is steady, or it takes no single steps
     carries: bool  # whether its state holds more than what is accelerated
     no_circulation: str  # why the operator has no border of the circulation, in words; "" where it has
-    estimate_bias: float  # by which the error seen through the operator is too large, from experience
     conserved: tuple[tuple[str, ...], ...]  # groups of variables whose summed content the map conserves
 
     @property

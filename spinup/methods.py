@@ -74,13 +74,14 @@ class ExtendedSettings(MethodSettings):
     """Settings of pseudo-transient continuation on the extended operator; see `solvers.extended`."""
 
     residual_days: float = Field(20.0, gt=0, description="model days that the residual is taken over")
+    longest_days: float = Field(180.0, gt=0, description="model days of the longest residual, near the equilibrium")
+    near: float = Field(0.2, ge=0, description="error estimate below which the residual is longer, in proportion, in K")
     relax_days: float = Field(40.0, gt=0, description="model days of relaxation after a step")
     first: float = Field(40.0, gt=0, description="largest first pseudo-time step, in model years")
     gain: float = Field(200.0, gt=0, description="pseudo-time step times error estimate, in model years times K")
     growth: float = Field(2.0, ge=1, description="largest factor by which the pseudo-time step grows")
     limit: float = Field(5.0, gt=0, description="the farthest a cell may move in a step, in K")
-    reach: float = Field(5.0, gt=0, description="the farthest a cell may move in a step, in error estimates")
-    spread_above: float = Field(0.2, ge=0, description="spread the change over the relaxation above this error")
+    reach: float = Field(15.0, gt=0, description="the farthest a cell may move in a step, in error estimates")
     shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
     neutral: float = Field(0.05, ge=0, description="a column is mixed where levels differ by less, in K; 0: never")
     stall_after: int = Field(15, ge=1, description="give up after so many steps without a smaller error estimate")
@@ -178,10 +179,12 @@ def _in_periods(settings: dict[str, Any], model: FixedPointMap) -> dict[str, Any
     """The settings of the extended method, in time steps and periods of this map."""
     options = dict(settings)
     steps_a_day = 1 / (365.25 * model.step_years)
-    for name in ("residual", "relax"):
+    for name in ("residual", "longest", "relax"):
         options[f"{name}_steps"] = max(3, round(options.pop(f"{name}_days") * steps_a_day))
     for name in ("first", "gain"):
         options[name] /= model.years
+    if model.cycle_steps:  # what the seasons do within a cycle says nothing of the way to go
+        options |= {"residual_steps": model.cycle_steps, "longest_steps": model.cycle_steps, "shock": 0.0}
     if neutral := options.pop("neutral"):
         options["settle"] = keep_mixed(model.layout, neutral)
     return options | {"inner": model.layout.inner, "groups": water_columns(model.layout)}

@@ -169,6 +169,8 @@ class VerosMap:
         Veros settings by name, over those of the setup.
     accelerate : sequence of str
         Tracers of the solver's vector; everything else is carried from the last evaluation.
+    seasonal : bool
+        Whether the forcing goes through a yearly cycle. The period is then to be of whole years.
     restart_file : path, optional
         A Veros restart file to start from instead of the setup's initial conditions.
 
@@ -188,6 +190,7 @@ class VerosMap:
         accelerate: tuple[str, ...] = ("temp", "salt"),
         restart_file: str | os.PathLike[str] | None = None,
         days_per_year: float = 366.0,
+        seasonal: bool = False,
     ) -> None:
         cls = setup_class(setup)
         self.name = cls.__name__
@@ -198,12 +201,12 @@ class VerosMap:
         self.dt = float(self._template.settings.dt_tracer)
         self.period: Period = parse_period(period, dt=self.dt, days_per_year=days_per_year)
         self.years = self.period.years
+        self.cycle_steps = self._cycle() if seasonal else 0
         self._restart_file = restart_file
         self.conserved: tuple[tuple[str, ...], ...] = ()  # every setup has its own sources and sinks
         self.diagnostics = available(self._template.settings)
 
     has_operator = has_steps = carries = True
-    estimate_bias = 1.2  # of the coarse ACC, measured: the circulation, which the operator lacks, answers a change too
 
     # --- what a map is ---------------------------------------------------------------------------
 
@@ -329,6 +332,7 @@ class VerosMap:
             "steps": self.period.steps,
             "dt_tracer": self.dt,
             "accelerate": list(self._accelerate),
+            "cycle_steps": self.cycle_steps,
             "veros_settings": {name: _plain(value) for name, value in self._template.settings.items()},
         }
 
@@ -352,6 +356,13 @@ class VerosMap:
         if missing:
             raise UsageError(f"restart file {path} lacks {', '.join(missing)}: written with other settings?")
         return dict(self._canonical(values))
+
+    def _cycle(self) -> int:
+        """Time steps of a year. Raises UsageError where the period is not of whole years."""
+        years = round(self.years)
+        if abs(self.years - years) > 1e-9 or not years:
+            raise UsageError(f"a seasonal map needs a period of whole years, not {self.years:g}: period='1 year'")
+        return self.period.steps // years
 
     # --- building --------------------------------------------------------------------------------
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array, eye_array
 
 import spinup
+from solvers import Evaluate, Operator, StepOperator
 from spinup.errors import ModelFailure, UsageError
+from spinup.methods import bind
 from spinup.store.view import open_state
 from spinup.veros_map import VerosMap
 
@@ -205,3 +208,48 @@ def test_a_setup_from_a_file(tmp_path):
 def test_wrong_requests_say_what_to_change(arguments, message):
     with pytest.raises(UsageError, match=message):
         VerosMap(**arguments)
+
+
+@pytest.fixture(scope="module")
+def seasonal():
+    return spinup.load_case("acc-coarse-seasonal").build()
+
+
+def test_seasons_come_round(seasonal):
+    """The forcing of a date is that of the same date a year on, and not that of half a year on."""
+    assert seasonal.cycle_steps == 366
+    veros = seasonal._veros_state(seasonal.start())
+    forcing = []
+    for day in (90, 90 + 183, 90 + 366):
+        with veros.variables.unlock():
+            veros.variables.time = day * 86400.0
+        seasonal._setup.set_forcing(veros)
+        forcing.append(np.asarray(veros.variables.forc_temp_surface))
+    np.testing.assert_allclose(forcing[0], forcing[2], atol=1e-12 * abs(forcing[0]).max())
+    swing = (forcing[0] - forcing[1])[:, [5, -6]] / np.asarray(veros.variables.t_rest)[:, [5, -6]]
+    np.testing.assert_allclose(swing[5], 2 * 3.0 * np.sin(2 * np.pi * 90 / 366) * np.array([-1, 1]), rtol=0.02)
+
+
+def test_residuals_of_a_seasonal_map_are_of_whole_years(seasonal):
+    """From the first on, at every date that the relaxations lead to; what relaxes counts as no residual."""
+    x = seasonal.layout.pack(seasonal.fields(seasonal.start()))
+    flow = bind("auto", {}, seasonal, x)(x, stop=lambda x, g: False)
+    requests, request = [], next(flow)
+    while len(requests) < 12:
+        requests.append(request)
+        if isinstance(request, Evaluate):
+            reply = request.x + 1e-3
+        elif isinstance(request, Operator):
+            n = seasonal.layout.size
+            reply = StepOperator(csr_array(-1e-4 * eye_array(n)), 366)
+        else:
+            reply = None
+        request = flow.send(reply)
+    evaluations = [(r.steps, r.spread) for r in requests if isinstance(r, Evaluate)]
+    assert len(evaluations) >= 4
+    assert evaluations[:4] == [(366, False), (40, True)] * 2
+
+
+def test_seasons_need_whole_years():
+    with pytest.raises(UsageError, match="whole years"):
+        VerosMap("acc_basic", period="90 days", seasonal=True)

@@ -20,6 +20,10 @@ def chained(sizes: list[int], seed: int, *, diagonal: float = 4.0) -> tuple[csr_
     return csr_array(dense + diagonal * np.eye(n)), chain
 
 
+def rows(matrix: csr_array) -> np.ndarray:
+    return scaling(matrix)[0]
+
+
 def wide_range(n: int, seed: int, orders: float = 6.0) -> np.ndarray:
     return 10.0 ** np.random.default_rng(seed).uniform(-orders, orders, n)
 
@@ -27,7 +31,7 @@ def wide_range(n: int, seed: int, orders: float = 6.0) -> np.ndarray:
 def assert_solves(matrix: csr_array, chain: np.ndarray | None, *, rtol: float = 1e-9) -> None:
     expected = np.random.default_rng(9).normal(size=matrix.shape[0])
     b = matrix @ expected
-    x = refined(matrix, factorise(matrix, chain), b, 1e-10)
+    x = refined(matrix, factorise(matrix, chain), b, 1e-10, rows(matrix))
     np.testing.assert_allclose(x, np.linalg.solve(matrix.toarray(), b), rtol=rtol, atol=rtol)
 
 
@@ -56,7 +60,7 @@ def test_rows_and_columns_of_very_different_size():
     left, right = wide_range(18, 5, 20.0), wide_range(18, 6, 20.0)
     badly = csr_array(diags_array(left) @ matrix @ diags_array(right))
     expected = np.random.default_rng(7).normal(size=18) / right
-    x = refined(badly, factorise(badly, chain), badly @ expected, 1e-10)
+    x = refined(badly, factorise(badly, chain), badly @ expected, 1e-10, rows(badly))
     np.testing.assert_allclose(x, expected, rtol=1e-6)
 
 
@@ -114,13 +118,13 @@ def test_factors_of_another_matrix_are_found_out():
     matrix, chain = chained([40, 40, 40], 10)
     other, _ = chained([40, 40, 40], 11, diagonal=0.1)
     b = np.ones(120)
-    assert refined(matrix, factorise(other, chain), b, 1e-6) is None
-    assert refined(matrix, factorise(matrix, chain), b, 1e-6) is not None
+    assert refined(matrix, factorise(other, chain), b, 1e-6, rows(matrix)) is None
+    assert refined(matrix, factorise(matrix, chain), b, 1e-6, rows(matrix)) is not None
 
 
 def test_factors_of_a_matrix_nearby_are_refined_to_this_one():
     matrix, chain = chained([4, 4, 4], 10)
-    x = refined(matrix, factorise(1.05 * matrix, chain), np.ones(12), 1e-6)
+    x = refined(matrix, factorise(1.05 * matrix, chain), np.ones(12), 1e-6, rows(matrix))
     np.testing.assert_allclose(matrix @ x, 1.0, rtol=1e-6)
 
 

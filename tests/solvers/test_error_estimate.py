@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, diags_array, eye_array
 
-from solvers import SingularMatrix, StepOperator, error_estimate
+from solvers import Border, SingularMatrix, StepOperator, error_estimate
 from solvers.error_estimate import tendency_inverse
 
 N, STEPS = 60, 40
@@ -68,7 +68,40 @@ def test_a_shift_as_a_dense_solve_has_it(implicit):
     known, v = operator(implicit=implicit), np.cos(np.arange(N))
     M = MIXING.toarray() if implicit else np.eye(N)
     expected = np.linalg.solve(STEPS * np.linalg.solve(M, known.matrix.toarray()) - 0.3 * np.eye(N), v) - v
-    np.testing.assert_allclose(tendency_inverse(known, STEPS, 0.3)(v), expected, rtol=1e-9)
+    np.testing.assert_allclose(tendency_inverse(known, 0.3)(v), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_factors_at_one_rate_serve_another(implicit):
+    """Also a rate for each unknown, and where the two are so far apart that the Krylov iterations do not get there."""
+    known, v = operator(implicit=implicit), np.cos(np.arange(N))
+    M = MIXING.toarray() if implicit else np.eye(N)
+    for rates in (np.full(N, 0.3), np.where(np.arange(N) < 20, 0.3, 20.0), np.linspace(0.0, 1e4, N)):
+        expected = np.linalg.solve(STEPS * np.linalg.solve(M, known.matrix.toarray()) - np.diag(rates), v) - v
+        np.testing.assert_allclose(tendency_inverse(known, 0.0)(v, rate=rates), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_residual_of_part_of_a_period():
+    """Of a slow mode, a tenth of a period leaves a tenth of the residual, and says the same."""
+    r = residual(answer() + 1e-3 * MODES[0])
+    short = tendency_inverse(operator(), 0.0)(r / 10, steps=STEPS // 10)
+    np.testing.assert_allclose(short + r / 10, error_estimate(operator(), r, STEPS) + r)
+
+
+def test_an_operator_is_factorised_once():
+    known = operator()
+    assert tendency_inverse(known, 0.0) is tendency_inverse(known, 0.0)
+
+
+def test_a_border_answers():
+    """x' = D x + y with 0 = -D x / 2 + y: twice as far for the same residual, and y stands still for nothing."""
+    border = Border(
+        csr_array(eye_array(N)), csr_array(0.5 * DIFFUSION), csr_array(eye_array(N)), np.tile(np.arange(N) // 6, 2)
+    )
+    half = StepOperator(0.5 * DIFFUSION, STEPS)
+    r = 1e-3 * MODES[0]
+    found = error_estimate(StepOperator(DIFFUSION, STEPS, border=border), r, STEPS)
+    np.testing.assert_allclose(found, error_estimate(half, r, STEPS), rtol=1e-6)
 
 
 def test_an_operator_that_damps_nothing_is_singular():

@@ -37,7 +37,7 @@ def test_the_requests_of_a_cycle():
     r = T(request.x)
     candidate = flow.send(r)
     assert isinstance(candidate, Evaluate)
-    np.testing.assert_allclose(candidate.x, -tendency_inverse(operator, STEPS, 1 / 20.0)(r))
+    np.testing.assert_allclose(candidate.x, -tendency_inverse(operator, 1 / 20.0)(r))
     checkpoint = flow.send(T(candidate.x))
     assert isinstance(checkpoint, Checkpoint)
     np.testing.assert_array_equal(checkpoint.state["x"], T(candidate.x))
@@ -74,7 +74,7 @@ def test_a_failed_jump_is_shortened():
     r = T(first.x)
     flow.send(r)
     shorter = flow.send(Failure("blew up"))
-    np.testing.assert_allclose(shorter.x, -tendency_inverse(operator, STEPS, 1 / 5.0)(r))
+    np.testing.assert_allclose(shorter.x, -tendency_inverse(operator, 1 / 5.0)(r))
     for _ in range(3):
         flow.send(Failure("blew up"))
     with pytest.raises(StopIteration) as end:
