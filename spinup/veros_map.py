@@ -332,7 +332,7 @@ class VerosMap:
             "steps": self.period.steps,
             "dt_tracer": self.dt,
             "accelerate": list(self._accelerate),
-            "cycle_steps": self.cycle_steps,
+            **({"cycle_steps": self.cycle_steps} if self.cycle_steps else {}),
             "veros_settings": {name: _plain(value) for name, value in self._template.settings.items()},
         }
 
