@@ -75,7 +75,7 @@ class ExtendedSettings(MethodSettings):
 
     residual_days: float = Field(20.0, gt=0, description="model days that the residual is taken over")
     longest_days: float = Field(180.0, gt=0, description="model days of the longest residual, near the equilibrium")
-    near: float = Field(0.2, ge=0, description="error estimate below which the residual is longer, in proportion, in K")
+    near: float = Field(0.15, ge=0, description="error estimate below which the residual is longer, in proportion, in K")
     relax_days: float = Field(40.0, gt=0, description="model days of relaxation after a step")
     first: float = Field(40.0, gt=0, description="largest first pseudo-time step, in model years")
     gain: float = Field(200.0, gt=0, description="pseudo-time step times error estimate, in model years times K")
