@@ -70,9 +70,24 @@ class Bench:
             self._starts[year] = self.integrated(self._starts[nearest], year - nearest)
         return self._starts[year]
 
-    def years_to(self, years: list[float], states: list[np.ndarray], end: np.ndarray) -> dict[str, float | None]:
-        """Model years to each level of each variable's distance to `end`."""
-        apart = [self.layout.rms(x - end) for x in states]
+    def phases(self, run: Any) -> np.ndarray:
+        """Time steps into the forcing's cycle before every evaluation of a run, and after the last."""
+        steps = np.rint(run.evaluation_years.values / self.model.step_years).astype(int)
+        return np.concatenate([[0], np.cumsum(steps)]) % (self.model.cycle_steps or 1)
+
+    def along(self, state: dict[str, Any], phases: np.ndarray) -> dict[int, np.ndarray]:
+        """The vectors along a cycle from `state`, which is at the last of these phases, by phase."""
+        cycle, found = self.model.cycle_steps or 1, {}
+        last = at = int(phases[-1])
+        for phase in sorted({int(p) for p in phases}, key=lambda p: (p - last) % cycle):
+            if phase != at:
+                state, at = self.model.advance(state, (phase - at) % cycle), phase
+            found[phase] = self.layout.pack(self.model.fields(state))
+        return found
+
+    def years_to(self, years: list[float], states: list[np.ndarray], ends: list[np.ndarray]) -> dict[str, float | None]:
+        """Model years to each level of each variable's distance to the end at that phase of the cycle."""
+        apart = [self.layout.rms(x - end) for x, end in zip(states, ends, strict=True)]
         return {
             f"{level:g} {unit}": years_until_below(years, [distance[name] for distance in apart], level)
             for name, (unit, levels) in LEVELS.items()
@@ -105,8 +120,13 @@ def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     states = [bench.vector(run, i) for i in range(result.evaluations)]
     before = [bench.vector(run, i, "_before") for i in range(result.evaluations)]
     estimates = [None if np.isnan(e) else float(e) for e in run.error_estimate.values]
-    found, own = judged(bench, method, year, [float(y) for y in run.model_years.values], states, state)
-    ratios = [e / bench.distance(x, own) for e, x in zip(estimates, before, strict=True) if e is not None]
+    phases = bench.phases(run)
+    found, own = judged(bench, method, year, [float(y) for y in run.model_years.values], states, state, phases)
+    ratios = [
+        e / bench.distance(x, own[int(phase)])
+        for e, x, phase in zip(estimates, before, phases[:-1], strict=True)
+        if e is not None
+    ]
     return found | {
         "outcome": result.outcome.value,
         "evaluations": result.evaluations,
@@ -144,19 +164,26 @@ def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
     except Exception as error:  # the peer, or the model at what the peer asks of it
         outcome = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
     wall = time.perf_counter() - began
-    found, _ = judged(bench, method, year, years, states, carried)
+    found, _ = judged(bench, method, year, years, states, carried, np.zeros(len(years) + 1, int))
     return found | {"outcome": outcome, "evaluations": len(years), "wall_seconds": round(wall, 1)}
 
 
 def judged(
-    bench: Bench, method: str, year: int, years: list[float], states: list[np.ndarray], end: dict[str, Any]
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Errors against where the end goes when it is integrated on; and where that is, as a vector."""
+    bench: Bench,
+    method: str,
+    year: int,
+    years: list[float],
+    states: list[np.ndarray],
+    end: dict[str, Any],
+    phases: np.ndarray,
+) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
+    """Errors against where the end goes when it is integrated on; and where that is, by phase of the cycle."""
     later = bench.integrated(end, bench.continued)
-    own = bench.layout.pack(bench.model.fields(later))
+    cycle = bench.along(later, phases)
+    own = cycle[int(phases[-1])]
     moved = bench.distance(own, bench.layout.pack(bench.model.fields(end)))
-    against = bench.end if method == "auto-keep-basin" else own
-    away = bench.distance(own, bench.end) if bench.arrived else None
+    against = [bench.end if method == "auto-keep-basin" else cycle[int(phase)] for phase in phases[1:]]
+    away = bench.distance(cycle.get(0, own), bench.end) if bench.arrived else None
     other = "its own: the direct run is not there yet" if away is None else f"other: {away:.3g} K away"
     found = {
         "method": method,
@@ -170,7 +197,7 @@ def judged(
         "model_years": float(f"{years[-1]:.4g}") if years else 0.0,
         "model_years_to": bench.years_to(years, states, against),
     }
-    return found, own
+    return found, cycle
 
 
 def direct_row(bench: Bench) -> dict[str, Any]:
@@ -190,7 +217,7 @@ def direct_row(bench: Bench) -> dict[str, Any]:
         "equilibrium": "direct" if bench.arrived else "not there yet",
         "distance_to_direct": 0.0,
         "model_years": years[-1],
-        "model_years_to": bench.years_to(years, states, bench.end) if bench.arrived else None,
+        "model_years_to": bench.years_to(years, states, [bench.end] * len(states)) if bench.arrived else None,
         "evaluations": len(years),
         "wall_seconds": round(float(bench.direct.wall_seconds.sum()), 1),
         "estimate_over_truth": [round(q, 3) for q in ratios],

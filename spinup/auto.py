@@ -11,6 +11,10 @@ from spinup.maps import FixedPointMap
 #: steps are shorter, the relaxation longer. Measured on the coarse ACC, from rest and years 10, 30 and 100.
 KEEP_BASIN: dict[str, Any] = {"gain": 100.0, "residual_days": 30.0, "relax_days": 90.0, "limit": 3.0, "shock": 0.978}
 
+#: Of seasonal maps: residuals of whole years are few and dear, and hold less of what comes and goes: the steps may be
+#: longer. Measured on the coarse ACC with seasons, from rest and year 10.
+SEASONAL: dict[str, Any] = {"first": 200.0, "gain": 500.0}
+
 
 def choose(model: FixedPointMap) -> tuple[str, str]:
     """The method for this map, and why, in a sentence."""

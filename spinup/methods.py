@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from solvers import Flow, Method, Stop, anderson, extended_continuation, newton_krylov, picard, pseudo_transient, within
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
-from spinup.auto import KEEP_BASIN, choose, with_direct_fallback
+from spinup.auto import KEEP_BASIN, SEASONAL, choose, with_direct_fallback
 from spinup.conserve import conserve as conserved_within
 from spinup.conserve import totals
 from spinup.convection import keep_mixed, water_columns
@@ -75,7 +75,9 @@ class ExtendedSettings(MethodSettings):
 
     residual_days: float = Field(20.0, gt=0, description="model days that the residual is taken over")
     longest_days: float = Field(180.0, gt=0, description="model days of the longest residual, near the equilibrium")
-    near: float = Field(0.15, ge=0, description="error estimate below which the residual is longer, in proportion, in K")
+    near: float = Field(
+        0.15, ge=0, description="error estimate below which the residual is longer, in proportion, in K"
+    )
     relax_days: float = Field(40.0, gt=0, description="model days of relaxation after a step")
     first: float = Field(40.0, gt=0, description="largest first pseudo-time step, in model years")
     gain: float = Field(200.0, gt=0, description="pseudo-time step times error estimate, in model years times K")
@@ -159,8 +161,12 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         return picard
     if method.startswith("auto"):
         chosen, why = choose(model)
-        keep = KEEP_BASIN if method == "auto-keep-basin" and chosen == "extended" else {}
-        return with_direct_fallback(bind(chosen, check_settings(chosen, keep), model, x0), why)
+        own: dict[str, Any] = {}
+        if chosen == "extended" and method == "auto-keep-basin":
+            own = KEEP_BASIN
+        elif chosen == "extended" and model.cycle_steps:
+            own = SEASONAL
+        return with_direct_fallback(bind(chosen, check_settings(chosen, own), model, x0), why)
     options = dict(settings)
     options["project"] = _projection(model, x0, bounds=options.pop("bounds"), conserve=options.pop("conserve"))
     if method == "extended":
