@@ -20,6 +20,7 @@ from scipy import optimize
 
 import spinup
 from spinup.provenance import git_state
+from spinup.report.thinned import THINNED, thinned
 
 RESULTS = Path(__file__).parent / "results"
 LEVELS = {"temp": ("K", (1.0, 0.3, 0.1, 0.05, 0.01)), "salt": ("psu", (0.2, 0.05, 0.02, 0.01))}
@@ -34,6 +35,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 PEERS = {"scipy.optimize.anderson": {"M": 10}, "scipy.optimize.broyden1": {}}
 PEER_YEARS = 60
+KEPT = 90  # evaluations of the direct run, for reports to show other runs next to
 
 
 class Bench:
@@ -236,15 +238,19 @@ def main() -> None:
     options = parser.parse_args()
     if options.short:
         options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
+    folder = options.folder if options.short else RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(options.case, options.folder, 60 if options.short else options.direct_years, options.continued)
+    if bench.arrived:
+        years = bench.direct.sizes["evaluation"]
+        kept = sorted({round(float(y)) - 1 for y in np.geomspace(1, years, KEPT)})
+        thinned(options.folder / f"{options.case}-direct", kept, folder / f"{options.case}-direct{THINNED}")
     rows = [direct_row(bench)]
     for method in options.methods:
         for year in options.starts:
             rows.append((peer if method in PEERS else row)(bench, method, year))
             print(json.dumps(rows[-1]), flush=True)
             found = {"case": options.case, "date": time.strftime("%Y-%m-%d"), "git": git_state(bench.case.file)}
-            folder = options.folder if options.short else RESULTS
-            folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{options.case}.json").write_text(json.dumps(found | {"rows": rows}, indent=1) + "\n")
 
 

@@ -29,7 +29,7 @@ echo "== 4. Is the end an equilibrium? Integrated on directly for 20 model years
 echo "== 5. Direct integration for $YEARS model years, for comparison"
 "$BIN/spinup" run acc-coarse --method picard --budget "$YEARS years" --out "$direct"
 
-echo "== 6. What came of it"
+echo "== 6. What came of it, also next to 2000 years of direct integration that were kept"
 "$BIN/spinup" compare "$run" "$direct"
-"$BIN/spinup" report "$run" "$direct"
+"$BIN/spinup" report "$run" benchmarks/results/acc-coarse-direct.zarr.zip "$direct"
 echo "Open the report in a browser."

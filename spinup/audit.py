@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spinup.convection import mixed_levels
-from spinup.errors import UsageError
+from spinup.errors import SpinupError, UsageError
 from spinup.report.reading import RunData, read_run, weighted_rms
 from spinup.report.summary import error_estimates
 from spinup.run import Progress, resume, run, stored_case
@@ -66,6 +66,17 @@ def audit(path: str | Path, *, years: float = 20, progress: Progress | None = No
     return judge(path, read_run(path), read_run(on))
 
 
+def found(path: Path) -> Audit | None:
+    """The audit that was made of the run at `path`, as far as it went; None where there is none to read."""
+    on = path.with_name(path.name + "-audit")
+    try:
+        if Path(read_header(on).start).name != path.name:
+            return None
+        return judge(path, read_run(path), read_run(on))
+    except SpinupError:
+        return None
+
+
 def judge(path: Path, before: RunData, after: RunData) -> Audit:
     """What the run `after`, from the end of `before`, says of it. Raises UsageError where one has no state."""
     if before.last_good is None or after.last_good is None:
@@ -82,6 +93,8 @@ def judge(path: Path, before: RunData, after: RunData) -> Audit:
     estimates = error_estimates(before) if before.estimates_by_operator else {}
     error = {name: estimates[name]["last"] if name in estimates else None for name in before.variables}
     drifts = after.drift[np.isfinite(after.drift)]
+    if not drifts.size:
+        raise UsageError(f"{after.name} has no drift to judge by")
     drift = (float(drifts[0]), float(drifts[-1]))
     years = float(after.model_years[-1])
     return Audit(path, years, moved, error, drift, changed, _verdict(moved, error, drift, years))

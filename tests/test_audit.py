@@ -5,6 +5,7 @@ from helpers import LINEAR
 
 import spinup
 from spinup.audit import audit, judge
+from spinup.report import report_numbers
 from spinup.report.reading import read_run
 
 
@@ -40,3 +41,19 @@ def test_the_command_line_says_it(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "c moved" in done.stdout
     assert "verdict" in done.stdout
+
+
+def test_the_report_says_what_the_audit_saw(linear_run, tmp_path):
+    run = tmp_path / "run"
+    run.symlink_to(linear_run)
+    assert report_numbers([run])["audit"] is None
+    seen = audit(run, years=5)
+    numbers = report_numbers([run])
+    assert numbers["audit"] == seen.as_json() | {"path": "run"}
+    (sentence,) = [s for s in numbers["verdict"] if "integrated on" in s]
+    assert seen.verdict in sentence
+    assert f"c by {seen.moved['c']:.3g}"[:8] in sentence
+    other = tmp_path / "other"
+    other.symlink_to(linear_run)
+    (tmp_path / "run-audit").rename(tmp_path / "other-audit")
+    assert report_numbers([other])["audit"] is None  # an audit of another run

@@ -20,6 +20,7 @@ from spinup.function_map import FunctionMap
 from spinup.report import report_numbers, words, write_report
 from spinup.report.reading import read_run
 from spinup.report.summary import years_to_reach
+from spinup.report.thinned import THINNED, thinned
 from spinup.run import Progress
 from spinup.store.lock import locked
 
@@ -456,3 +457,31 @@ def test_units_in_words():
     assert words.per_year("mmol m-3") == "mmol m⁻³ per year"
     assert words.plain(1e-4) == "0.0001"
     assert words.plain(1e8) == "10⁸"
+
+
+def test_a_long_run_is_kept_as_a_small_reference(runs, tmp_path):
+    """Its numbers at the evaluations kept, the fields at its end, and what a comparison makes of them."""
+    subject, direct = runs / "fast", runs / "direct"
+    whole = read_run(direct)
+    last = whole.model_years.size - 1
+    kept = tmp_path / f"kept{THINNED}"
+    thinned(direct, [0, 2, last], kept)
+    assert kept.stat().st_size < 100_000
+    run = read_run(kept)
+    assert run.name == "kept"
+    np.testing.assert_array_equal(run.drift, whole.drift[[0, 2, last]])
+    np.testing.assert_array_equal(run.end(run.variables[0]), whole.end(run.variables[0]))
+    assert run.fields(run.variables[0], 0) is None
+    numbers, full = report_numbers([subject, kept]), report_numbers([subject, direct])
+    assert numbers["versus_direct"]["reference"] == "kept"
+    assert numbers["differences"][0]["variables"] == full["differences"][0]["variables"]
+    assert str(tmp_path) not in json.dumps(numbers)
+
+
+def test_what_is_no_kept_run_is_said_so(tmp_path):
+    file = tmp_path / f"odd{THINNED}"
+    with pytest.raises(UsageError, match="does not exist"):
+        read_run(file)
+    file.write_text("no archive")
+    with pytest.raises(UsageError, match="not what was kept of a run"):
+        read_run(file)

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from spinup.errors import UsageError
 from spinup.report import charts, fields, theme, words
 from spinup.report.charts import Curve, Level
-from spinup.report.numbers import numbers_of, read_runs
+from spinup.report.numbers import audit_of, numbers_of, read_runs
 from spinup.report.reading import RunData
 from spinup.report.summary import SHOWN_VERSIONS
 
@@ -29,7 +29,7 @@ def write_report(paths: Sequence[str | Path], out: str | Path | None = None, *, 
     Raises UsageError where a path is no run or `out` can't be written, StoreError where a run can't be read.
     """
     runs = read_runs(paths, trust=trust)
-    numbers = numbers_of(runs)
+    numbers = numbers_of(runs, audit_of(paths[0]))
     page = _destination(Path(paths[0]).resolve(), out)
     text = render(runs, numbers)
     try:

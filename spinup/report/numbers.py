@@ -30,7 +30,15 @@ def report_numbers(paths: Sequence[str | Path], *, trust: bool = False) -> dict[
 
     Raises UsageError where a path is no run, StoreError where it can't be read.
     """
-    return numbers_of(read_runs(paths, trust=trust))
+    return numbers_of(read_runs(paths, trust=trust), audit_of(paths[0]))
+
+
+def audit_of(path: str | Path) -> dict[str, Any] | None:
+    """What the audit of the run at `path` saw, if one was made; the names of files without their folders."""
+    from spinup import audit  # it reads runs as reports do
+
+    seen = audit.found(Path(path).absolute())
+    return None if seen is None else seen.as_json() | {"path": seen.path.name}
 
 
 def read_runs(paths: Sequence[str | Path], *, trust: bool = False) -> list[RunData]:
@@ -49,8 +57,8 @@ def read_runs(paths: Sequence[str | Path], *, trust: bool = False) -> list[RunDa
     return runs
 
 
-def numbers_of(runs: Sequence[RunData]) -> dict[str, Any]:
-    """The same of runs that have been read."""
+def numbers_of(runs: Sequence[RunData], audit: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The same of runs that have been read, and of the audit of the first."""
     subject, references = runs[0], runs[1:]
     levels = decades([run for run in runs if drawable(subject, run)])
     found: dict[str, Any] = {
@@ -68,6 +76,7 @@ def numbers_of(runs: Sequence[RunData]) -> dict[str, Any]:
             }
             for number, run in enumerate(runs)
         ],
+        "audit": audit,
         "versus_direct": versus_direct(subject, references),
         "differences": [difference(subject, reference) for reference in references],
     }

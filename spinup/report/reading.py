@@ -15,6 +15,7 @@ import xarray as xr
 
 from spinup.case import Case, import_case, known_cases
 from spinup.errors import SpinupError
+from spinup.report.thinned import THINNED, open_thinned
 from spinup.store.lock import is_locked
 from spinup.store.view import open_run
 
@@ -192,8 +193,14 @@ class RunData:
 
 
 def read_run(path: str | Path, *, trust: bool = False) -> RunData:
-    """The run at `path`, also while it is being written. Raises UsageError or StoreError."""
+    """The run at `path`, also while it is being written; or what `thinned` kept of one.
+
+    Raises UsageError or StoreError.
+    """
     path = Path(path).resolve()
+    if path.name.endswith(THINNED):
+        data = open_thinned(path)
+        return RunData(path.name.removesuffix(THINNED), data, data.attrs.get("outcome") or "interrupted")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         data = open_run(path, verify=False)

@@ -10,7 +10,7 @@ REGRESSED = 1.2  # the last drift is said to be above the lowest from this facto
 def sentences(numbers: dict[str, Any]) -> list[str]:
     """The verdict on the first run: what happened, how it ended, against direct integration, against the truth."""
     subject = numbers["runs"][0]
-    found = [headline(subject), ending(subject), *distances(subject)]
+    found = [headline(subject), ending(subject), *distances(subject), audited(numbers)]
     if subject["drift"]["last"] is not None:
         found += [*estimates_against_direct(numbers), against_direct(numbers), *against_exact(numbers)]
     return [sentence for sentence in found if sentence]
@@ -27,6 +27,20 @@ def distances(run: dict[str, Any]) -> list[str]:
         else:
             found.append(f"Going by the decay of its residual alone, {what} is at least some {size} at its end.")
     return found
+
+
+def audited(numbers: dict[str, Any]) -> str:
+    """What came of integrating the end on, where that was done."""
+    if (audit := numbers["audit"]) is None:
+        return ""
+    variables = numbers["runs"][0]["variables"]
+    moved = ", ".join(
+        f"{name} by {words.number(distance)} {variables[name]['units'].removesuffix('per year')}".rstrip()
+        for name, distance in audit["moved"].items()
+    )
+    columns = f"; {n} water columns are mixed to another depth" if (n := audit["columns_changed"]) else ""
+    years = words.years(audit["years"])
+    return f"Its end was integrated on for {years} and moved, {moved} rms{columns}: {audit['verdict']}."
 
 
 def estimates_against_direct(numbers: dict[str, Any]) -> list[str]:
