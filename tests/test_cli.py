@@ -62,7 +62,15 @@ def test_run_status_resume_report_compare(tmp_path):
 
 def test_cases_and_doctor():
     names = {row["name"] for row in json.loads(spinup_command("cases", "--json").stdout)}
-    assert {"acc-coarse", "acc-coarse-eke", "acc-coarse-salt", "acc-coarse-seasonal", "acc", "ideal-age", "phosphorus"} <= names
+    assert {
+        "acc-coarse",
+        "acc-coarse-eke",
+        "acc-coarse-salt",
+        "acc-coarse-seasonal",
+        "acc",
+        "ideal-age",
+        "phosphorus",
+    } <= names
     done = spinup_command("doctor", "--json")
     checks = {check["what"]: check for check in json.loads(done.stdout)}
     assert done.returncode == 0
