@@ -41,6 +41,7 @@ CAUTION, CONFIDENCE = 0.5, 1.5  # factors of the gain after a cycle with a large
 TRIES = 3  # shortenings of Δτ for groups that would move too far
 SHORTEN = 8.0  # the factor of each
 OUTLIER = 8.0  # norms beyond which an unknown's share of the estimate no longer counts
+ALONE = 1e-3  # share of the norm that outliers leave where they are no outliers but all there is
 PRECISE = 0.99  # where the norm without outliers has settled
 LARGER = 1.2  # growth of the estimate that is more than its noise
 PROGRESS = 0.9  # an estimate below this share of the least so far counts as progress
@@ -179,11 +180,16 @@ def extended_continuation(
 
 
 def size_without_outliers(v: np.ndarray, inner: InnerProduct) -> float:
-    """The norm of v where no unknown counts as more than OUTLIER times the norm itself."""
-    size = inner.norm(v)
-    while np.isfinite(size) and (less := inner.norm(np.clip(v, -OUTLIER * size, OUTLIER * size))) < PRECISE * size:
+    """The norm of v where no unknown counts as more than OUTLIER times the norm itself; that of all of v where next to
+    nothing would be left."""
+    whole = size = inner.norm(v)
+    if not np.isfinite(whole):
+        return np.inf
+    while (less := inner.norm(np.clip(v, -OUTLIER * size, OUTLIER * size))) < PRECISE * size:
         size = less
-    return size if np.isfinite(size) else np.inf
+        if size < ALONE * whole:
+            return whole
+    return size
 
 
 def limited_step(

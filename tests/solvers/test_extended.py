@@ -401,4 +401,6 @@ def test_single_unknowns_that_ask_for_far_too_much_hardly_count():
     usual = weights.norm(calm_water)
     assert weights.norm(wild) > 100 * usual
     assert usual < size_without_outliers(wild, weights) < 1.1 * usual
+    alone = 1.0 * (np.arange(1000) == 500)
+    assert size_without_outliers(alone, weights) == weights.norm(alone)
     assert size_without_outliers(np.array([1.0, np.nan]), InnerProduct()) == np.inf
