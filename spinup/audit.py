@@ -1,20 +1,26 @@
 """Is the end of a run an equilibrium? It is integrated on directly, as a run of its own, and watched."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from solvers import SingularMatrix
+from solvers.ritz import slowest_rates
 from spinup.convection import mixed_levels
 from spinup.errors import SpinupError, UsageError
 from spinup.report.reading import RunData, read_run, weighted_rms
 from spinup.report.summary import error_estimates
 from spinup.run import Progress, resume, run, stored_case
 from spinup.store.header import read_header
+from spinup.store.operators import newest_estimate_operator
 
 NEUTRAL = 0.05  # difference from level to level below which a column counts as mixed, in the first variable's units
 LEAVING = 1.5  # growth of the drift that says a state leaves where it is
+MODES = 4  # whose rates are found
+NEUTRAL_RATE = 1e-5  # a model year, slower than which nothing in an ocean decays
 NEAR = 2.0  # the state may move by so many times its estimated error
 
 
@@ -25,6 +31,8 @@ class Audit:
     moved: rms distance of each variable over the years, in its units. error: the estimate at the run's end, None where
     there is none but a lower bound. drift: rms of T(x) - x per model year of the first and the last year watched.
     columns_changed: water columns whose mixed depth, from the surface, is another than before.
+    rates: of the slowest modes of the step at the audit's end, linearised, with the circulation where its balance is
+    known; (real, imaginary) parts a model year, the least damped first. Empty where there is no operator.
     """
 
     path: Path
@@ -33,6 +41,7 @@ class Audit:
     error: dict[str, float | None]
     drift: tuple[float, float]
     columns_changed: int
+    rates: tuple[tuple[float, float], ...]
     verdict: str
 
     def as_json(self) -> dict[str, Any]:
@@ -63,7 +72,7 @@ def audit(path: str | Path, *, years: float = 20, progress: Progress | None = No
                 start_periods=0,
                 progress=progress,
             )
-    return judge(path, read_run(path), read_run(on))
+    return judge(path, read_run(path), read_run(on), slowest(on))
 
 
 def found(path: Path) -> Audit | None:
@@ -72,13 +81,25 @@ def found(path: Path) -> Audit | None:
     try:
         if Path(read_header(on).start).name != path.name:
             return None
-        return judge(path, read_run(path), read_run(on))
+        return judge(path, read_run(path), read_run(on), slowest(on))
     except SpinupError:
         return None
 
 
-def judge(path: Path, before: RunData, after: RunData) -> Audit:
-    """What the run `after`, from the end of `before`, says of it. Raises UsageError where one has no state."""
+def slowest(path: Path) -> tuple[complex, ...]:
+    """The rates of the slowest modes, a period, by the newest operator that the run at `path` was estimated with."""
+    operator = newest_estimate_operator(path)
+    if operator is None or operator.matrix.shape[0] < MODES + 2:
+        return ()
+    try:
+        return tuple(complex(rate) for rate in slowest_rates(operator, MODES))
+    except (SingularMatrix, ArithmeticError):  # ARPACK's failures to converge are of the latter
+        return ()
+
+
+def judge(path: Path, before: RunData, after: RunData, rates: tuple[complex, ...] = ()) -> Audit:
+    """What the run `after`, from the end of `before`, says of it, and the rates, a period, of its slowest modes. Raises
+    UsageError where one has no state."""
     if before.last_good is None or after.last_good is None:
         raise UsageError(f"{before.name if before.last_good is None else after.name} has no state to judge")
     moved, changed = {}, 0
@@ -97,7 +118,22 @@ def judge(path: Path, before: RunData, after: RunData) -> Audit:
         raise UsageError(f"{after.name} has no drift to judge by")
     drift = (float(drifts[0]), float(drifts[-1]))
     years = float(after.model_years[-1])
-    return Audit(path, years, moved, error, drift, changed, _verdict(moved, error, drift, years))
+    a_year = tuple((rate.real / after.years, rate.imag / after.years) for rate in rates)
+    verdict = f"{_verdict(moved, error, drift, years)}{slowest_words(a_year)}"
+    return Audit(path, years, moved, error, drift, changed, a_year, verdict)
+
+
+def slowest_words(rates: tuple[tuple[float, float], ...]) -> str:
+    """What the least damped mode does, to follow the verdict."""
+    if not rates:
+        return ""
+    real, imaginary = rates[0]
+    if abs(real) < NEUTRAL_RATE:
+        return "; one direction is neutral: nothing decides where along it the state ends, a conserved total perhaps"
+    swings = f", swinging once in {2 * math.pi / abs(imaginary):,.3g} years" if abs(imaginary) > abs(real) else ""
+    if real > 0:
+        return f"; but a mode of the linearised step grows by e in {1 / real:,.3g} model years{swings}: watch it longer"
+    return f"; its slowest mode decays by e in {-1 / real:,.3g} model years{swings}"
 
 
 def _verdict(moved: dict[str, float], error: dict[str, float | None], drift: tuple[float, float], years: float) -> str:

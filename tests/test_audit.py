@@ -1,10 +1,13 @@
 """The audit: an equilibrium stays, another state moves on, and an unstable one leaves."""
 
 import numpy as np
+import pytest
 from helpers import LINEAR
+from scipy.sparse import csr_array, diags_array
 
 import spinup
-from spinup.audit import audit, judge
+from spinup.audit import audit, judge, slowest, slowest_words
+from spinup.function_map import FunctionMap
 from spinup.report import report_numbers
 from spinup.report.reading import read_run
 
@@ -57,3 +60,39 @@ def test_the_report_says_what_the_audit_saw(linear_run, tmp_path):
     other.symlink_to(linear_run)
     (tmp_path / "run-audit").rename(tmp_path / "other-audit")
     assert report_numbers([other])["audit"] is None  # an audit of another run
+
+
+def test_the_slowest_mode_is_found_and_said(tmp_path):
+    """x' = rates (1 - x), given as a tendency: the least damped decays by e in fifty years."""
+    rates = np.linspace(0.02, 1.0, 12)
+
+    def build():
+        return FunctionMap(
+            lambda s: {"x": 1 + np.exp(-rates) * (s["x"] - 1)},
+            start={"x": np.zeros(12)},
+            tendency=lambda s: csr_array(diags_array(-rates)),
+        )
+
+    case = spinup.Case(name="decay", title="x decays", build=build, method="newton", budget=40, tolerance="1e-6")
+    spinup.run(case, out=tmp_path / "run")
+    spinup.run(case, out=tmp_path / "on", start=tmp_path / "run", method="picard", budget=5, tolerance=1e-300)
+    modes = slowest(tmp_path / "on")
+    np.testing.assert_allclose(modes, -rates[:4], rtol=1e-4)
+    found = judge(tmp_path / "run", read_run(tmp_path / "run"), read_run(tmp_path / "on"), modes)
+    assert found.verdict.endswith("its slowest mode decays by e in 50 model years")
+    np.testing.assert_allclose(found.rates[0], (-0.02, 0.0), rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rates", "words"),
+    [
+        ((), ""),
+        (((-0.005, 0.0),), "; its slowest mode decays by e in 200 model years"),
+        (((-0.1, 0.5),), "; its slowest mode decays by e in 10 model years, swinging once in 12.6 years"),
+        (((0.02, 0.0),), "; but a mode of the linearised step grows by e in 50 model years: watch it longer"),
+        (((1e-9, 0.0),), "; one direction is neutral: nothing decides where along it the state ends, a conserved"),
+    ],
+)
+def test_modes_in_words(rates, words):
+    assert slowest_words(rates).startswith(words)
+    assert bool(slowest_words(rates)) == bool(words)

@@ -13,7 +13,7 @@ import numpy as np
 import zarr
 from zarr.errors import ZarrUserWarning
 
-from solvers import Border, StepOperator
+from solvers import StepOperator
 from spinup.errors import StoreError, StoreFull, UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
@@ -31,9 +31,9 @@ from spinup.store.journal import (
     write_record,
 )
 from spinup.store.lock import locked
-from spinup.store.tree import read_sparse, read_tree, sparse_tree, tree_files, write_tree
+from spinup.store.operators import estimate_operators, operator_record, operator_tree, read_operator
+from spinup.store.tree import read_tree, tree_files, write_tree
 
-BORDER = ("response", "source", "balance")
 FLUSH_SHARE = 0.02  # of the run's time that may go into bringing the readers' copies up to date
 
 
@@ -167,13 +167,13 @@ class RunStore:
     def save_estimate_operator(self, operator: StepOperator, years: float) -> None:
         """Keep the operator that the error is estimated with from now on."""
         count = len(self.records)
-        needed = [n for n in self._estimate_operators() if n <= self._needed_from()]
+        needed = [n for n in estimate_operators(self.path) if n <= self._needed_from()]
         self._drop_operators(lambda n: n >= count or n < max(needed, default=0), "estimate-")
         self._write_operator(f"estimate-{count:06d}", operator, years)
 
     def load_estimate_operator(self, count: int) -> tuple[StepOperator, int] | None:
         """The one that the error of evaluation `count` is estimated with, and the evaluation it was made before."""
-        for number in sorted(self._estimate_operators(), reverse=True):
+        for number in sorted(estimate_operators(self.path), reverse=True):
             if number <= count and (kept := self._read_operator(f"estimate-{number:06d}")) is not None:
                 return kept[0], number
         return None
@@ -181,47 +181,22 @@ class RunStore:
     def _write_operator(self, name: str, operator: StepOperator, years: float) -> None:
         with _disk(self.path):
             group = self._group["operators"].create_group(name, overwrite=True)
-            tree: dict[str, Any] = {"steps": operator.steps}
-            parts = {"matrix": operator.matrix, "implicit": operator.implicit}
-            if operator.border is not None:
-                parts |= {part: getattr(operator.border, part) for part in BORDER}
-                tree["chain"] = operator.border.chain
-            for part, matrix in parts.items():
-                tree |= {} if matrix is None else sparse_tree(part, matrix)
-            write_tree(group, tree)
+            write_tree(group, operator_tree(operator))
             record = {
                 "evaluations": len(self.records),
                 "years": years,
                 "files": fingerprints(self.path, tree_files(self.path, group)),
             }
-            write_record(self._operator_path(name), record)
+            write_record(operator_record(self.path, name), record)
 
     def _read_operator(self, name: str) -> tuple[StepOperator, float] | None:
-        try:
-            record = read_record(self._operator_path(name))
-        except (OSError, ValueError):
-            return None
-        if damaged(self.path, record["files"]):
-            return None
-        tree = read_tree(self._group["operators"][name])
-        border = None
-        if "chain" in tree:
-            border = Border(**{part: read_sparse(tree, part) for part in BORDER}, chain=tree["chain"])
-        return StepOperator(read_sparse(tree, "matrix"), tree["steps"], read_sparse(tree, "implicit"), border), record[
-            "years"
-        ]
-
-    def _estimate_operators(self) -> list[int]:
-        return [int(folder.name.split("-")[1]) for folder in (self.path / "operators").glob("estimate-*")]
+        return read_operator(self.path, name)
 
     def _drop_operators(self, unwanted: Callable[[int], bool], prefix: str = "") -> None:
         for folder in (self.path / "operators").glob(f"{prefix}[0-9]*"):
             if unwanted(int(folder.name.removeprefix(prefix))):
-                self._operator_path(folder.name).unlink(missing_ok=True)
+                operator_record(self.path, folder.name).unlink(missing_ok=True)
                 shutil.rmtree(folder)
-
-    def _operator_path(self, name: str) -> Path:
-        return self.path / "log" / f"operator-{name}.json"
 
     # --- soundness -------------------------------------------------------------------------------
 
