@@ -31,12 +31,12 @@ class TendencyInverse:
     """
 
     def __init__(self, operator: StepOperator, rate: float = 0.0) -> None:
-        self._operator, self._rate = operator, rate
+        self._operator = operator
         self._left = operator.left
         self._chain = None if operator.border is None else operator.border.chain
-        matrix = self._matrix(rate)
-        self._factors: Solve = factorise(matrix, self._chain)
-        self._rows, _ = scaling(matrix)
+        self._own = self._matrix(rate)
+        self._factors: Solve = factorise(self._own, self._chain)
+        self._rows, _ = scaling(self._own)
 
     def __call__(
         self, r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None
@@ -49,7 +49,7 @@ class TendencyInverse:
         if rate is None and self._chain is None:
             z = self._factors(right)
         else:
-            matrix = self._matrix(self._rate if rate is None else rate)
+            matrix = self._own if rate is None else self._matrix(rate)
             right = np.concatenate([right, np.zeros(matrix.shape[0] - n)])
             z = refined(matrix, self._factors, right, LINEAR_TOLERANCE, self._rows)
             if z is None and rate is not None:

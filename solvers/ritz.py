@@ -17,9 +17,14 @@ SHIFT = 1e-6  # a period: those nearest to it are found, so that zero may be amo
 def slowest_rates(operator: StepOperator, count: int = 4) -> np.ndarray:
     """The `count` eigenvalues λ nearest zero, (count,) complex, a period, the least damped first.
 
-    A conjugate pair at the end may come with one of the two only. Raises SingularMatrix.
+    A conjugate pair at the end may come with one of the two only. Raises SingularMatrix, and ArithmeticError where the
+    iterations do not converge.
     """
-    from scipy.sparse.linalg import LinearOperator, eigs  # in a function: importing it takes longer than all the rest
+    from scipy.sparse.linalg import (  # in a function: importing it takes longer than all the rest
+        ArpackError,
+        LinearOperator,
+        eigs,
+    )
 
     inverse = tendency_inverse(operator, SHIFT)
     n = operator.matrix.shape[0]
@@ -29,6 +34,10 @@ def slowest_rates(operator: StepOperator, count: int = 4) -> np.ndarray:
         return inverse(v) + v
 
     start = np.ones(n) + np.cos(np.arange(n))  # the same in every run
-    found = eigs(LinearOperator((n, n), matvec=apply), k=count, v0=start, tol=TOLERANCE, return_eigenvectors=False)
+    whole = LinearOperator((n, n), matvec=apply, dtype=float)
+    try:
+        found = eigs(whole, k=count, v0=start, tol=TOLERANCE, return_eigenvectors=False)
+    except ArpackError as error:
+        raise ArithmeticError(f"the slowest modes were not found: {error}") from error
     rates = 1 / found + SHIFT
     return rates[np.argsort(-rates.real, kind="stable")]

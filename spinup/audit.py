@@ -88,12 +88,12 @@ def found(path: Path) -> Audit | None:
 
 def slowest(path: Path) -> tuple[complex, ...]:
     """The rates of the slowest modes, a period, by the newest operator that the run at `path` was estimated with."""
-    operator = newest_estimate_operator(path)
-    if operator is None or operator.matrix.shape[0] < MODES + 2:
+    kept = newest_estimate_operator(path)
+    if kept is None or kept[0].matrix.shape[0] < MODES + 2:
         return ()
     try:
-        return tuple(complex(rate) for rate in slowest_rates(operator, MODES))
-    except (SingularMatrix, ArithmeticError):  # ARPACK's failures to converge are of the latter
+        return tuple(complex(rate) for rate in slowest_rates(kept[0], MODES))
+    except (SingularMatrix, ArithmeticError):
         return ()
 
 

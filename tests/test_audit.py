@@ -6,6 +6,7 @@ from helpers import LINEAR
 from scipy.sparse import csr_array, diags_array
 
 import spinup
+from solvers import StepOperator
 from spinup.audit import audit, judge, slowest, slowest_words
 from spinup.function_map import FunctionMap
 from spinup.report import report_numbers
@@ -96,3 +97,20 @@ def test_the_slowest_mode_is_found_and_said(tmp_path):
 def test_modes_in_words(rates, words):
     assert slowest_words(rates).startswith(words)
     assert bool(slowest_words(rates)) == bool(words)
+
+
+def test_an_audit_does_without_modes_that_are_not_found(linear_run, tmp_path, monkeypatch):
+    """ARPACK may fail to converge: the verdict comes all the same."""
+    from scipy.sparse import linalg
+
+    def fails(*_, **__):
+        raise linalg.ArpackNoConvergence("no convergence", np.zeros(0), np.zeros((0, 0)))
+
+    operator = StepOperator(csr_array(diags_array(-np.linspace(0.02, 1.0, 12))), 1)
+    monkeypatch.setattr("spinup.audit.newest_estimate_operator", lambda path: (operator, 0))
+    assert len(slowest(tmp_path)) == 4
+    monkeypatch.setattr(linalg, "eigs", fails)
+    assert slowest(tmp_path) == ()
+    run = tmp_path / "run"
+    run.symlink_to(linear_run)
+    assert audit(run, years=5).rates == ()

@@ -1,5 +1,6 @@
 """One-step operators in a run: those that the method asked for, and those that its error is estimated with."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ def estimate_operators(path: Path) -> list[int]:
     return sorted(int(folder.name.split("-")[1]) for folder in (path / "operators").glob("estimate-*"))
 
 
-def newest_estimate_operator(path: Path) -> StepOperator | None:
-    """The newest that the error of the run at `path` was estimated with; None where none is there intact."""
+def newest_estimate_operator(path: Path, count: float = math.inf) -> tuple[StepOperator, int] | None:
+    """The newest that the error of evaluation `count`, or of the last, of the run at `path` is estimated with, and the
+    evaluation it was made before; None where none is there intact."""
     for number in reversed(estimate_operators(path)):
-        if (kept := read_operator(path, f"estimate-{number:06d}")) is not None:
-            return kept[0]
+        if number <= count and (kept := read_operator(path, f"estimate-{number:06d}")) is not None:
+            return kept[0], number
     return None

@@ -31,7 +31,13 @@ from spinup.store.journal import (
     write_record,
 )
 from spinup.store.lock import locked
-from spinup.store.operators import estimate_operators, operator_record, operator_tree, read_operator
+from spinup.store.operators import (
+    estimate_operators,
+    newest_estimate_operator,
+    operator_record,
+    operator_tree,
+    read_operator,
+)
 from spinup.store.tree import read_tree, tree_files, write_tree
 
 FLUSH_SHARE = 0.02  # of the run's time that may go into bringing the readers' copies up to date
@@ -162,7 +168,7 @@ class RunStore:
 
     def load_operator(self, count: int) -> tuple[StepOperator, float] | None:
         """The operator asked for after `count` evaluations and its model years; None where it is not there intact."""
-        return self._read_operator(f"{count:06d}")
+        return read_operator(self.path, f"{count:06d}")
 
     def save_estimate_operator(self, operator: StepOperator, years: float) -> None:
         """Keep the operator that the error is estimated with from now on."""
@@ -173,10 +179,7 @@ class RunStore:
 
     def load_estimate_operator(self, count: int) -> tuple[StepOperator, int] | None:
         """The one that the error of evaluation `count` is estimated with, and the evaluation it was made before."""
-        for number in sorted(estimate_operators(self.path), reverse=True):
-            if number <= count and (kept := self._read_operator(f"estimate-{number:06d}")) is not None:
-                return kept[0], number
-        return None
+        return newest_estimate_operator(self.path, count)
 
     def _write_operator(self, name: str, operator: StepOperator, years: float) -> None:
         with _disk(self.path):
@@ -188,9 +191,6 @@ class RunStore:
                 "files": fingerprints(self.path, tree_files(self.path, group)),
             }
             write_record(operator_record(self.path, name), record)
-
-    def _read_operator(self, name: str) -> tuple[StepOperator, float] | None:
-        return read_operator(self.path, name)
 
     def _drop_operators(self, unwanted: Callable[[int], bool], prefix: str = "") -> None:
         for folder in (self.path / "operators").glob(f"{prefix}[0-9]*"):
