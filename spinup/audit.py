@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import zarr
 
 from solvers import SingularMatrix
 from solvers.ritz import slowest_rates
@@ -19,6 +20,7 @@ from spinup.store.operators import newest_estimate_operator
 
 NEUTRAL = 0.05  # difference from level to level below which a column counts as mixed, in the first variable's units
 LEAVING = 1.5  # growth of the drift that says a state leaves where it is
+RATES = "slowest_rates"  # attribute of the audit's run, a period: finding them may take a minute, reading them no time
 MODES = 4  # whose rates are found
 NEUTRAL_RATE = 1e-5  # a model year, slower than which nothing in an ocean decays
 NEAR = 2.0  # the state may move by so many times its estimated error
@@ -72,7 +74,9 @@ def audit(path: str | Path, *, years: float = 20, progress: Progress | None = No
                 start_periods=0,
                 progress=progress,
             )
-    return judge(path, read_run(path), read_run(on), slowest(on))
+    rates = slowest(on)
+    zarr.open_group(on, mode="r+", use_consolidated=False).attrs[RATES] = [[rate.real, rate.imag] for rate in rates]
+    return judge(path, read_run(path), read_run(on), rates)
 
 
 def found(path: Path) -> Audit | None:
@@ -81,7 +85,9 @@ def found(path: Path) -> Audit | None:
     try:
         if Path(read_header(on).start).name != path.name:
             return None
-        return judge(path, read_run(path), read_run(on), slowest(on))
+        after = read_run(on)
+        rates = tuple(complex(*parts) for parts in after.data.attrs.get(RATES, ()))
+        return judge(path, read_run(path), after, rates)
     except SpinupError:
         return None
 

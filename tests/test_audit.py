@@ -1,5 +1,7 @@
 """The audit: an equilibrium stays, another state moves on, and an unstable one leaves."""
 
+import textwrap
+
 import numpy as np
 import pytest
 from helpers import LINEAR
@@ -97,6 +99,34 @@ def test_the_slowest_mode_is_found_and_said(tmp_path):
 def test_modes_in_words(rates, words):
     assert slowest_words(rates).startswith(words)
     assert bool(slowest_words(rates)) == bool(words)
+
+
+def test_a_report_does_not_look_for_modes_again(tmp_path, monkeypatch):
+    rates = np.linspace(0.02, 1.0, 12)
+    file = tmp_path / "decay.py"
+    file.write_text(
+        textwrap.dedent("""
+            import numpy as np, spinup
+            from scipy.sparse import csr_array, diags_array
+            from spinup.function_map import FunctionMap
+
+            RATES = np.linspace(0.02, 1.0, 12)
+
+            def build():
+                return FunctionMap(
+                    lambda s: {"x": 1 + np.exp(-RATES) * (s["x"] - 1)},
+                    start={"x": np.zeros(12)},
+                    tendency=lambda s: csr_array(diags_array(-RATES)),
+                )
+
+            CASE = spinup.Case(name="decay", title="x", build=build, method="newton", budget=40, tolerance="1e-6")
+        """)
+    )
+    spinup.run(str(file), out=tmp_path / "run")
+    seen = audit(tmp_path / "run", years=5)
+    np.testing.assert_allclose([real for real, _ in seen.rates], -rates[:4], rtol=1e-4)
+    monkeypatch.setattr("spinup.audit.slowest", None)
+    assert report_numbers([tmp_path / "run"])["audit"]["rates"] == seen.rates
 
 
 def test_an_audit_does_without_modes_that_are_not_found(linear_run, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,10 +38,12 @@ def open_thinned(path: Path) -> xr.Dataset:
     """What `thinned` kept, as `open_run` gives a run. Raises UsageError where it is no such file."""
     if not path.is_file():
         raise UsageError(f"{path} does not exist")
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"{path} is not what was kept of a run: it is no zip archive")
     try:
         with ZipStore(path, mode="r") as store:
             data = xr.open_zarr(store, consolidated=False).load()
         json.loads(data.attrs["header"])
-    except Exception as error:  # a file of any kind may bear the name
+    except Exception as error:  # an archive of any kind may bear the name
         raise UsageError(f"{path} is not what was kept of a run ({type(error).__name__}: {error})") from error
     return data
