@@ -6,10 +6,11 @@
 Direct integration is run first, to its own equilibrium where there is time for it (2500 years), at least to the last
 start. Then every method starts from rest and from years of the direct run. A state's error is its distance to the
 equilibrium that the run itself ends in, found by integrating its end directly; for `auto-keep-basin` to the end of the
-direct run. Results: benchmarks/results/CASE.json.
+direct run. Where a run gives a mean state, that is compared with the mean of 1000 years from its end. Results: benchmarks/results/CASE.json.
 """
 
 import argparse
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from scipy import optimize
 
 import spinup
+from solvers.averaging import add_block, no_blocks, standard_error
 from spinup.provenance import git_state
 from spinup.report.thinned import THINNED, thinned
 
@@ -41,9 +43,10 @@ KEPT = 90  # evaluations of the direct run, for reports to show other runs next 
 class Bench:
     """A case's map, its direct run, and the distances between states."""
 
-    def __init__(self, case: str, folder: Path, years: int, continued: int) -> None:
+    def __init__(self, case: str, folder: Path, years: int, continued: int, mean_years: int) -> None:
         self.case = spinup.load_case(case)
         self.continued = continued
+        self.mean_years = mean_years
         self.model = self.case.build()
         self.layout = self.model.layout
         self.folder = folder
@@ -129,12 +132,34 @@ def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
         for e, x, phase in zip(estimates, before, phases[:-1], strict=True)
         if e is not None
     ]
+    with contextlib.suppress(KeyError):
+        found["mean_state"] = mean_compared(bench, spinup.open_mean(out), state)
     return found | {
         "outcome": result.outcome.value,
         "evaluations": result.evaluations,
         "wall_seconds": round(wall, 1),
         "wall_seconds_in_the_model": round(float(run.wall_seconds.sum()), 1),
         "estimate_over_truth": [round(float(q), 3) for q in ratios],
+    }
+
+
+def mean_compared(bench: Bench, mean: Any, state: dict[str, Any]) -> dict[str, Any]:
+    """The mean state of a run against the mean of the years of direct integration from its end, `state`."""
+    here = bench.layout.pack({v.name: mean[v.name].values for v in bench.layout.variables})
+    error = bench.layout.pack({v.name: mean[f"{v.name}_standard_error"].values for v in bench.layout.variables})
+    blocks, inner = no_blocks(len(here), bench.mean_years), bench.layout.inner
+    for _ in range(bench.mean_years):
+        state = bench.model.evaluate(state)
+        add_block(blocks, bench.layout.pack(bench.model.fields(state)) - here)
+    apart = inner.norm(blocks["sums"][0] / bench.mean_years)
+    errors = inner.norm(error), inner.norm(standard_error(blocks, inner))
+    return {
+        "distance_to_direct_mean": round(apart, 4),
+        "standard_error": round(errors[0], 4),
+        "of_years": mean.attrs["model_years"],
+        "standard_error_of_direct_mean": round(errors[1], 4),
+        "direct_years": bench.mean_years,
+        "in_standard_errors": round(apart / float(np.hypot(*errors)), 2),
     }
 
 
@@ -232,6 +257,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="60 direct years, two methods, one start")
     parser.add_argument("--direct-years", type=int, default=2500, help="of the direct run that is the reference")
     parser.add_argument("--continued", type=int, default=40, help="direct years that the end of a run is judged by")
+    parser.add_argument("--mean-years", type=int, default=1000, help="direct years that a mean state is judged by")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"), help="where the runs go")
     parser.add_argument("--methods", nargs="*", default=["auto", "auto-keep-basin", "ptc", "anderson", *PEERS])
     parser.add_argument("--starts", nargs="*", type=int, default=[0, 10, 30, 100])
@@ -240,10 +266,10 @@ def main() -> None:
         options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
     folder = options.folder if options.short else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
-    bench = Bench(options.case, options.folder, 60 if options.short else options.direct_years, options.continued)
+    years = 60 if options.short else options.direct_years
+    bench = Bench(options.case, options.folder, years, options.continued, options.mean_years)
     if bench.arrived:
-        years = bench.direct.sizes["evaluation"]
-        kept = sorted({round(float(y)) - 1 for y in np.geomspace(1, years, KEPT)})
+        kept = sorted({round(float(y)) - 1 for y in np.geomspace(1, bench.direct.sizes["evaluation"], KEPT)})
         thinned(options.folder / f"{options.case}-direct", kept, folder / f"{options.case}-direct{THINNED}")
     rows = [direct_row(bench)]
     for method in options.methods:

@@ -1,6 +1,7 @@
 """Fixed-point accelerators as generators. They know nothing of oceans, models or files."""
 
 from solvers.anderson import anderson
+from solvers.averaging import mean_state
 from solvers.bounds import within
 from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import error_estimate
@@ -15,6 +16,7 @@ from solvers.requests import (
     Evaluate,
     Failure,
     Flow,
+    Mean,
     Method,
     Note,
     Operator,
@@ -32,6 +34,7 @@ __all__ = [
     "Failure",
     "Flow",
     "InnerProduct",
+    "Mean",
     "Method",
     "Note",
     "Operator",
@@ -43,6 +46,7 @@ __all__ = [
     "anderson",
     "error_estimate",
     "extended_continuation",
+    "mean_state",
     "newton_krylov",
     "picard",
     "pseudo_transient",

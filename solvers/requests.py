@@ -9,6 +9,7 @@ Rule 3: an array in a request or a reply belongs to whoever made it; nobody writ
     Evaluate(x)            T(x), or a Failure; of part of a period where `steps` says so
     Operator(x)            a StepOperator at x
     Checkpoint(state)      None; `algorithm(x0, checkpoint=state)` goes on from here
+    Mean(x, error, count)  None
     Note(text)             None
 """
 
@@ -94,6 +95,18 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """What the state wanders about, as far as it was seen; the newest counts.
+
+    x: (n,). standard_error: (n,), of each unknown. count: the periods it is the mean of.
+    """
+
+    x: Array
+    standard_error: Array
+    count: int
+
+
 @dataclass(frozen=True)
 class Note:
     """What the algorithm does and why, in a sentence for the user's log."""
@@ -112,6 +125,7 @@ class Outcome(Enum):
     """Why a run ended. The value is what a machine reads, `message` what a person reads."""
 
     CONVERGED = "converged"
+    FLOOR = "floor"
     BUDGET = "budget"
     STALLED = "stalled"
     UNSTABLE = "unstable"
@@ -124,13 +138,14 @@ class Outcome(Enum):
 
 _MESSAGES = {
     Outcome.CONVERGED: "the tolerance is reached",
+    Outcome.FLOOR: "its own variability hides what is left: the mean state is kept, with its standard error",
     Outcome.BUDGET: "the budget is spent",
     Outcome.STALLED: "it no longer gets nearer",
     Outcome.UNSTABLE: "the model failed again and again, whatever the step",
     Outcome.STOPPED: "stopped by the user",
 }
 
-Request = Evaluate | Operator | Checkpoint | Note
+Request = Evaluate | Operator | Checkpoint | Mean | Note
 Flow = Generator[Request, Any, Outcome]
 Stop = Callable[[Array, Array], bool]  # (x, T(x)) -> is this good enough?
 

@@ -5,13 +5,24 @@ from typing import TYPE_CHECKING, Any
 from spinup.case import Case, load_case
 from spinup.function_map import FunctionMap
 from spinup.run import RunResult, resume, run
+from spinup.store import open_mean, open_state
 from spinup.store import open_run as open
-from spinup.store import open_state
 
 if TYPE_CHECKING:
     from spinup.veros_map import VerosMap
 
-__all__ = ["Case", "FunctionMap", "RunResult", "VerosMap", "load_case", "open", "open_state", "resume", "run"]
+__all__ = [
+    "Case",
+    "FunctionMap",
+    "RunResult",
+    "VerosMap",
+    "load_case",
+    "open",
+    "open_mean",
+    "open_state",
+    "resume",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,7 @@ from spinup.methods import METHODS, check_method
 from spinup.options import parse_sets
 from spinup.progress import JsonProgress, LineProgress, LiveProgress
 
-EXIT_CODES = {"converged": 0, "budget": 0, "stalled": 3, "unstable": 3, "stopped": 5}
+EXIT_CODES = {"converged": 0, "floor": 0, "budget": 0, "stalled": 3, "unstable": 3, "stopped": 5}
 USAGE, STORE, STOPPED, MISSING = 2, 4, 5, 6
 
 app = typer.Typer(

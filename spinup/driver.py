@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Checkpoint, Evaluate, Failure, Flow, Note, Operator, Outcome, StepOperator, Stop
+from solvers import Checkpoint, Evaluate, Failure, Flow, Mean, Note, Operator, Outcome, StepOperator, Stop
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.estimate import ErrorEstimator
 from spinup.maps import FixedPointMap
@@ -70,6 +70,9 @@ class Driver:
                             return Outcome.BUDGET
                         reply, extra = kept or self._operator(x, carried, border=border)
                         self.estimator.use(reply, logged)
+                    case Mean(x, error, count) if logged == len(self.store.records):
+                        unpack = self.model.layout.unpack
+                        self.store.save_mean(unpack(x), unpack(error), count * self.model.years)
                     case Note(text) if logged == len(self.store.records):
                         self.note(text)
                     case Checkpoint(state) if self._due(logged):

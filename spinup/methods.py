@@ -6,13 +6,25 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from solvers import Flow, Method, Stop, anderson, extended_continuation, newton_krylov, picard, pseudo_transient, within
+from solvers import (
+    Flow,
+    Method,
+    Stop,
+    anderson,
+    extended_continuation,
+    mean_state,
+    newton_krylov,
+    picard,
+    pseudo_transient,
+    within,
+)
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
 from spinup.auto import KEEP_BASIN, SEASONAL, choose, with_direct_fallback
 from spinup.conserve import conserve as conserved_within
 from spinup.conserve import totals
 from spinup.convection import keep_mixed, water_columns
 from spinup.errors import UsageError
+from spinup.estimate import SLOWEST
 from spinup.maps import FixedPointMap
 from spinup.suggest import did_you_mean
 
@@ -166,7 +178,7 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
             own = KEEP_BASIN
         elif chosen == "extended" and model.cycle_steps:
             own = SEASONAL
-        return with_direct_fallback(bind(chosen, check_settings(chosen, own), model, x0), why)
+        return with_direct_fallback(bind(chosen, check_settings(chosen, own), model, x0), why, _averaging(model))
     options = dict(settings)
     options["project"] = _projection(model, x0, bounds=options.pop("bounds"), conserve=options.pop("conserve"))
     if method == "extended":
@@ -179,6 +191,17 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         "newton": newton_krylov,
     }
     return partial(algorithms[method], inner=model.layout.inner, **options)
+
+
+def _averaging(model: FixedPointMap) -> Method:
+    """The mean state of this map, by its operator where it has one."""
+    return partial(
+        mean_state,
+        inner=model.layout.inner,
+        operator=model.has_operator,
+        border=not model.no_circulation,
+        rate=SLOWEST if model.conserved else 0.0,
+    )
 
 
 def _in_periods(settings: dict[str, Any], model: FixedPointMap) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from spinup.case import Case, import_case, known_cases
 from spinup.errors import SpinupError
 from spinup.report.thinned import THINNED, open_thinned
 from spinup.store.lock import is_locked
-from spinup.store.view import open_run
+from spinup.store.view import open_mean, open_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class RunData:
     outcome: that of the run; "running" or "interrupted" where it has not ended.
     trust: whether the case as stored in the run may be imported to get at its exact answer.
     notes: what could not be read, in sentences.
+    mean: the mean state and its standard error, where the run found one.
     """
 
     name: str
@@ -34,6 +35,7 @@ class RunData:
     outcome: str
     trust: bool = False
     notes: list[str] = field(default_factory=list)
+    mean: xr.Dataset | None = None
 
     @cached_property
     def header(self) -> dict[str, Any]:
@@ -207,7 +209,10 @@ def read_run(path: str | Path, *, trust: bool = False) -> RunData:
     notes = [str(w.message).replace(f"run {path}", path.name) for w in caught if str(path) in str(w.message)]
     running = is_locked(path / "log" / "lock")
     outcome = "running" if running else data.attrs.get("outcome") or "interrupted"
-    return RunData(path.name, data, outcome, trust, notes)
+    mean = None
+    with contextlib.suppress(KeyError):
+        mean = open_mean(path)
+    return RunData(path.name, data, outcome, trust, notes, mean)
 
 
 def weighted_rms(values: np.ndarray, volume: np.ndarray) -> float:

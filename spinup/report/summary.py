@@ -8,7 +8,7 @@ import numpy as np
 
 from spinup.report import words
 from spinup.report.pairs import field_difference
-from spinup.report.reading import RunData
+from spinup.report.reading import RunData, weighted_rms
 
 SHOWN_VERSIONS = ("spinup", "veros", "jax", "jaxlib", "numpy", "scipy", "xarray", "zarr")
 
@@ -60,10 +60,24 @@ def summary(run: RunData) -> dict[str, Any]:
             name: {"long_name": words.prose(d["long_name"]), "units": words.units(d["units"])} | _ends(run.column(name))
             for name, d in run.diagnostics.items()
         },
+        "mean_state": _mean_state(run),
         "wall_seconds": _number(wall.sum()),
         "wall_seconds_per_evaluation": _number(np.median(wall)) if wall.size else None,
         "wall_seconds_first": _number(wall[0]) if wall.size else None,
         "provenance": provenance(run),
+    }
+
+
+def _mean_state(run: RunData) -> dict[str, Any] | None:
+    """Of how many model years it is, and the volume-weighted rms of each variable's standard error."""
+    if run.mean is None:
+        return None
+    errors = {v: weighted_rms(np.asarray(run.mean[f"{v}_standard_error"].values), run.volume(v)) for v in run.variables}
+    return {
+        "model_years": float(run.mean.attrs["model_years"]),
+        "standard_error": {
+            v: {"rms": _number(error), "units": words.difference_units(run.units(v))} for v, error in errors.items()
+        },
     }
 
 

@@ -10,7 +10,7 @@ REGRESSED = 1.2  # the last drift is said to be above the lowest from this facto
 def sentences(numbers: dict[str, Any]) -> list[str]:
     """The verdict on the first run: what happened, how it ended, against direct integration, against the truth."""
     subject = numbers["runs"][0]
-    found = [headline(subject), ending(subject), *distances(subject), audited(numbers)]
+    found = [headline(subject), ending(subject), mean_state(subject), *distances(subject), audited(numbers)]
     if subject["drift"]["last"] is not None:
         found += [*estimates_against_direct(numbers), against_direct(numbers), *against_exact(numbers)]
     return [sentence for sentence in found if sentence]
@@ -27,6 +27,18 @@ def distances(run: dict[str, Any]) -> list[str]:
         else:
             found.append(f"Going by the decay of its residual alone, {what} is at least some {size} at its end.")
     return found
+
+
+def mean_state(run: dict[str, Any]) -> str:
+    """How well the mean is known that the state wanders about, where the run found one."""
+    if (mean := run["mean_state"]) is None:
+        return ""
+    errors = ", ".join(
+        f"{words.number(e['rms'])} {e['units']} of {name}".replace("  ", " ")
+        for name, e in mean["standard_error"].items()
+    )
+    years = words.years(mean["model_years"])
+    return f"The state wanders; its mean, seen over {years}, is kept, with a standard error of {errors} rms."
 
 
 def audited(numbers: dict[str, Any]) -> str:
@@ -90,6 +102,8 @@ def ending(run: dict[str, Any]) -> str:
     match run["outcome"]:
         case "converged":
             return f"It converged: the {measure} is at or below the tolerance of {tolerance}."
+        case "floor":
+            return f"It ended at the noise floor: the model's own variability hides what is left to go.{seen}"
         case "budget":
             spent = "the budget is spent and"
             return f"It did not converge: {spent} the {measure} is above the tolerance of {tolerance}.{seen}"

@@ -13,6 +13,7 @@ METHODS = {
 }
 OUTCOMES = {
     "converged": "converged",
+    "floor": "noise floor",
     "budget": "budget spent",
     "stalled": "stalled",
     "unstable": "unstable",

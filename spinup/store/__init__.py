@@ -7,6 +7,7 @@
       start/                               the full state the run began with
       states/                              full states that are kept, by slot
       operators/                           one-step operators, where the method asks for them
+      mean/                                what a state that never rests wanders about, and its standard error
       checkpoints/a, checkpoints/b         the method's own state, newest two
       log/                                 the journal, one JSON file an evaluation, and the lock
 
@@ -17,6 +18,6 @@ metadata are copies for readers, brought up to date as the run goes.
 
 from spinup.store.header import Header
 from spinup.store.run_store import RunStore
-from spinup.store.view import open_run, open_state
+from spinup.store.view import open_mean, open_run, open_state
 
-__all__ = ["Header", "RunStore", "open_run", "open_state"]
+__all__ = ["Header", "RunStore", "open_mean", "open_run", "open_state"]

@@ -38,12 +38,12 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
         },
     )
     for name, c in layout.coords.items():
-        _create(group, name, c.values, c.dims, c.attrs)
+        put(group, name, c.values, c.dims, c.attrs)
     for v in layout.variables:
         attrs: dict[str, Any] = {"units": v.units, "long_name": v.long_name} | (
             {"standard_name": v.standard_name} if v.standard_name else {}
         )
-        _create(
+        put(
             group,
             f"{v.name}_volume",
             np.where(v.mask, v.volume, 0.0),
@@ -94,8 +94,12 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
     write_record(path / "log" / "start.json", {"files": fingerprints(path, tree_files(path, first))})
 
 
-def _create(group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
+def put(group: Any, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
+    """An array of the group with these values, in one chunk; what it held before is gone."""
     values = np.asarray(values)
+    if name in group:
+        group[name][...] = values
+        return
     array = group.create_array(
         name,
         shape=values.shape,
@@ -108,7 +112,7 @@ def _create(group: zarr.Group, name: str, values: np.ndarray, dims: tuple[str, .
     array[...] = values
 
 
-RESERVED = ("start", "states", "checkpoints", "operators", "log", "zarr.json")
+RESERVED = ("start", "states", "checkpoints", "operators", "mean", "log", "zarr.json")
 
 
 def check_names(model: FixedPointMap) -> None:

@@ -18,7 +18,7 @@ from spinup.errors import StoreError, StoreFull, UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
 from spinup.store.columns import columns
-from spinup.store.creation import lay_out, new_folder, occupied
+from spinup.store.creation import lay_out, new_folder, occupied, put
 from spinup.store.header import FORMAT, Header, read_header
 from spinup.store.journal import (
     Damage,
@@ -197,6 +197,24 @@ class RunStore:
             if unwanted(int(folder.name.removeprefix(prefix))):
                 operator_record(self.path, folder.name).unlink(missing_ok=True)
                 shutil.rmtree(folder)
+
+    # --- the mean state --------------------------------------------------------------------------
+
+    def save_mean(self, mean: Fields, standard_error: Fields, years: float) -> None:
+        """Keep the mean state of a model that never rests, in place of an earlier one; years: of which it is."""
+        with _disk(self.path):
+            group = self._group.require_group("mean")
+            for name in self._variables:
+                like = self._array(f"{name}_volume")
+                attrs = {k: v for k, v in self._array(name).attrs.items() if k != "long_name"}
+                words = {name: f"mean of {name}", f"{name}_standard_error": f"standard error of the mean of {name}"}
+                for key, values in ((name, mean[name]), (f"{name}_standard_error", standard_error[name])):
+                    put(group, key, values, like.metadata.dimension_names, attrs | {"long_name": words[key]})
+            for name, array in self._group.arrays():
+                dims = array.metadata.dimension_names
+                if dims == (name,) and name != "evaluation":
+                    put(group, name, np.asarray(array), dims, dict(array.attrs))
+            group.attrs["model_years"] = years
 
     # --- soundness -------------------------------------------------------------------------------
 

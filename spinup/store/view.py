@@ -71,6 +71,18 @@ def open_state(path: str | Path, evaluation: int | None = None) -> xr.Dataset:
     return xr.open_zarr(path, group="states", consolidated=False).isel(slot=kept[number])
 
 
+def open_mean(path: str | Path) -> xr.Dataset:
+    """The mean state of a run whose model never rests, and its standard error; `model_years`: of which it is.
+
+    Raises KeyError where the run found none: its method did not average.
+    """
+    path = Path(path)
+    read_header(path)
+    if not (path / "mean" / "zarr.json").is_file():
+        raise KeyError(f"run {path} has no mean state: only runs that reach the noise floor of their model have one")
+    return xr.open_zarr(path, group="mean", consolidated=False)
+
+
 def damage_sentences(path: Path, records: list[Record]) -> list[str]:
     """What is wrong with the fields that are there; files a retention setting erased do not count."""
     sentences = []

@@ -1,0 +1,134 @@
+"""The mean state that a map wanders about where it never comes to rest, and its standard error.
+
+Every period says where the equilibrium seemed to be,
+
+    p_k = x_k - P^-1 r_k,   r_k = T(x_k) - x_k,
+
+P^-1 the inverse of the tendency (`error_estimate`), x_k a direct run. Under noise each p_k is off by what the noise of
+its period would do if it lasted; their mean is the linear answer to the mean residual. For maps without an operator p_k
+is T(x_k), and the mean that of the states.
+
+The sampling error of the mean, of numbers that are correlated in time, is found by blocking: H. Flyvbjerg and
+H. G. Petersen, J. Chem. Phys. 91 (1989), 461-466, eqs. 20-28. Neighbours are averaged in pairs again and again; the
+standard error that the blocks would have, were they independent, grows until they are. The largest is taken, over all
+block lengths of which there are at least four.
+
+Differs from the source: P is a linearisation, right within a factor of about two; half of the way from the mean of the
+x_k to that of the p_k is added to the standard error, in quadrature.
+
+Shapes: x, p are (n,); sums of blocks (levels, n).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from solvers.chain_factors import SingularMatrix
+from solvers.error_estimate import TendencyInverse, tendency_inverse
+from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Mean, Operator, Outcome, Stop
+
+BLOCKS = 4  # the least whose scatter says something
+SERVES = 8  # periods for which an operator serves
+DOUBT = 0.5  # share of the way to the prediction that counts as not known
+WITHIN = 2.0  # standard errors
+
+
+def mean_state(
+    x: Array,
+    *,
+    stop: Stop,
+    checkpoint: Mapping[str, Any] | None = None,
+    inner: InnerProduct = EUCLIDEAN,
+    periods: int = 24,
+    operator: bool = True,
+    border: bool = True,
+    rate: float = 0.0,
+) -> Flow:
+    """Direct integration from x, a NumPy vector of shape (n,), that yields its `Mean` after every period from the
+    fourth on.
+
+    periods: after which the run ends as FLOOR where its states' mean is within two standard errors of the predicted
+    one; where it is not, the run is still on its way, and the means are begun anew. operator: whether the map gives
+    one; border, whether with the balance of what is carried; rate: the slowest decay a period, above 0 where the map
+    conserves a total.
+    """
+    saved = checkpoint or {"x": x, **_nothing(np.asarray(x), periods)}
+    x = np.asarray(saved["x"])
+    blocks = {name: np.array(saved[name]) for name in ("count", "sums", "squares", "pending")}
+    origin, states = np.asarray(saved["origin"]), np.array(saved["states"])
+
+    while True:
+        yield Checkpoint(
+            {"x": x, "origin": origin, "states": states.copy(), **{n: b.copy() for n, b in blocks.items()}}
+        )
+        inverse = None
+        if operator:
+            found = yield Operator(x, border=border)
+            inverse = _inverse(found, rate)
+        for _ in range(SERVES):
+            g = yield Evaluate(x)
+            if isinstance(g, Failure):
+                return Outcome.UNSTABLE
+            if stop(x, g):
+                return Outcome.CONVERGED
+            g = np.asarray(g)
+            predicted = g if inverse is None else x - inverse(g - x)
+            add_block(blocks, predicted - origin)
+            states += x - origin
+            x = g
+            if (count := int(blocks["count"][0])) < BLOCKS:
+                continue
+            mean = blocks["sums"][0] / count
+            way = states / count - mean if operator else np.zeros_like(mean)
+            error = np.hypot(standard_error(blocks, inner), DOUBT * way)
+            yield Mean(origin + mean, error, count)
+            if count == periods:
+                if inner.norm(way) <= WITHIN * inner.norm(error):
+                    return Outcome.FLOOR
+                fresh = _nothing(x, periods)
+                origin, states = fresh["origin"], fresh["states"]
+                blocks = {name: fresh[name] for name in blocks}
+                break
+
+
+def no_blocks(size: int, values: int) -> dict[str, np.ndarray]:
+    """Sums of nothing, of vectors of `size` unknowns, for the blocking of up to so many values."""
+    levels = max(1, int(np.log2(max(values, 1) / BLOCKS)) + 1)
+    sums = {name: np.zeros((levels, size)) for name in ("sums", "squares", "pending")}
+    return {"count": np.zeros(levels, int), **sums}
+
+
+def add_block(blocks: dict[str, np.ndarray], value: np.ndarray) -> None:
+    """Take a value, (n,), into the sums of blocks of 1, 2, 4, … values."""
+    for level in range(len(blocks["count"])):
+        blocks["count"][level] += 1
+        blocks["sums"][level] += value
+        blocks["squares"][level] += value**2
+        if blocks["count"][level] % 2:
+            blocks["pending"][level] = value
+            return
+        value = (blocks["pending"][level] + value) / 2
+
+
+def standard_error(blocks: Mapping[str, np.ndarray], inner: InnerProduct) -> np.ndarray:
+    """Of the mean of the values, (n,): that of the block length whose norm is largest, of at least four blocks."""
+    found = []
+    for count, sums, squares in zip(blocks["count"], blocks["sums"], blocks["squares"], strict=True):
+        if count >= BLOCKS:
+            variance = np.maximum(squares / count - (sums / count) ** 2, 0.0)
+            found.append(np.sqrt(variance / (count - 1)))
+    return max(found, key=inner.norm)
+
+
+def _nothing(x: np.ndarray, periods: int) -> dict[str, np.ndarray]:
+    """Sums of nothing. They are of what is left when x is subtracted: squares of small numbers lose no digits."""
+    return {"origin": x.copy(), "states": np.zeros(len(x)), **no_blocks(len(x), periods)}
+
+
+def _inverse(operator: Any, rate: float) -> TendencyInverse | None:
+    try:
+        return tendency_inverse(operator, rate)
+    except SingularMatrix:
+        return None
