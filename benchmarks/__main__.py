@@ -6,7 +6,8 @@
 Direct integration is run first, to its own equilibrium where there is time for it (2500 years), at least to the last
 start. Then every method starts from rest and from years of the direct run. A state's error is its distance to the
 equilibrium that the run itself ends in, found by integrating its end directly; for `auto-keep-basin` to the end of the
-direct run. Where a run gives a mean state, that is compared with the mean of 1000 years from its end. Results: benchmarks/results/CASE.json.
+direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end. Results:
+benchmarks/results/CASE.json.
 """
 
 import argparse

@@ -120,6 +120,17 @@ def bench_table(case: str) -> str:
     return table(("method", "start", *levels, "equilibrium", "moved, K", "wall, s"), cells)
 
 
+def mean_table(case: str) -> str:
+    """The mean states of benchmarked runs against direct means."""
+    cells = []
+    for row in bench_rows(case):
+        if mean := row.get("mean_state"):
+            names = "distance_to_direct_mean", "standard_error", "standard_error_of_direct_mean", "in_standard_errors"
+            cells.append((row["start"], f"{row['model_years']:.3g}", *(number(mean[name]) for name in names)))
+    heads = "distance", "standard error", "that of the direct mean", "distance in these"
+    return table(("start", "model years", *heads), cells)
+
+
 def estimate_table(case: str) -> str:
     """How far the estimates of benchmarked runs were from the truth."""
     cells = []
@@ -293,6 +304,7 @@ FILLS: dict[str, Callable[..., str]] = {
     "years-table": years_table,
     "bench-table": bench_table,
     "estimate-table": estimate_table,
+    "mean-table": mean_table,
     "rungs-table": rungs_table,
     "settings": settings,
     "options": options,

@@ -5,8 +5,7 @@ Every period says where the equilibrium seemed to be,
     p_k = x_k - P^-1 r_k,   r_k = T(x_k) - x_k,
 
 P^-1 the inverse of the tendency (`error_estimate`), x_k a direct run. Under noise each p_k is off by what the noise of
-its period would do if it lasted; their mean is the linear answer to the mean residual. For maps without an operator p_k
-is T(x_k), and the mean that of the states.
+its period would do if it lasted; their mean is the linear answer to the mean residual.
 
 The sampling error of the mean, of numbers that are correlated in time, is found by blocking: H. Flyvbjerg and
 H. G. Petersen, J. Chem. Phys. 91 (1989), 461-466, eqs. 20-28. Neighbours are averaged in pairs again and again; the
@@ -25,14 +24,13 @@ from typing import Any
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix
-from solvers.error_estimate import TendencyInverse, tendency_inverse
+from solvers.error_estimate import tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Mean, Operator, Outcome, Stop
 
 BLOCKS = 4  # the least whose scatter says something
 SERVES = 8  # periods for which an operator serves
 DOUBT = 0.5  # share of the way to the prediction that counts as not known
-WITHIN = 2.0  # standard errors
 
 
 def mean_state(
@@ -42,17 +40,19 @@ def mean_state(
     checkpoint: Mapping[str, Any] | None = None,
     inner: InnerProduct = EUCLIDEAN,
     periods: int = 24,
-    operator: bool = True,
     border: bool = True,
     rate: float = 0.0,
 ) -> Flow:
     """Direct integration from x, a NumPy vector of shape (n,), that yields its `Mean` after every period from the
     fourth on.
 
-    periods: after which the run ends as FLOOR where its states' mean is within two standard errors of the predicted
-    one; where it is not, the run is still on its way, and the means are begun anew. operator: whether the map gives
-    one; border, whether with the balance of what is carried; rate: the slowest decay a period, above 0 where the map
-    conserves a total.
+    periods: after which the run ends as FLOOR where the way from its states' mean to the predicted one is shorter than
+    the scatter of the predictions: what a period says of where to go is then noise. Where it is longer, the run is
+    still on its way, and the means are begun anew.
+    border: whether the operator is to come with the balance of what is carried.
+    rate: the slowest decay, a period; above 0 where the map conserves a total, without which there is no inverse.
+
+    Periods whose operator is singular are integrated and predict nothing. UNSTABLE where the map fails.
     """
     saved = checkpoint or {"x": x, **_nothing(np.asarray(x), periods)}
     x = np.asarray(saved["x"])
@@ -60,32 +60,32 @@ def mean_state(
     origin, states = np.asarray(saved["origin"]), np.array(saved["states"])
 
     while True:
-        yield Checkpoint(
-            {"x": x, "origin": origin, "states": states.copy(), **{n: b.copy() for n, b in blocks.items()}}
-        )
-        inverse = None
-        if operator:
-            found = yield Operator(x, border=border)
-            inverse = _inverse(found, rate)
+        kept = {name: sums.copy() for name, sums in blocks.items()}
+        yield Checkpoint({"x": x, "origin": origin, "states": states.copy(), **kept})
+        operator = yield Operator(x, border=border)
+        try:
+            inverse = tendency_inverse(operator, rate)
+        except SingularMatrix:
+            inverse = None
         for _ in range(SERVES):
             g = yield Evaluate(x)
             if isinstance(g, Failure):
                 return Outcome.UNSTABLE
             if stop(x, g):
                 return Outcome.CONVERGED
-            g = np.asarray(g)
-            predicted = g if inverse is None else x - inverse(g - x)
-            add_block(blocks, predicted - origin)
-            states += x - origin
-            x = g
+            before, x = x, np.asarray(g)
+            if inverse is None:
+                continue
+            add_block(blocks, before - inverse(x - before) - origin)
+            states += before - origin
             if (count := int(blocks["count"][0])) < BLOCKS:
                 continue
             mean = blocks["sums"][0] / count
-            way = states / count - mean if operator else np.zeros_like(mean)
+            way = states / count - mean
             error = np.hypot(standard_error(blocks, inner), DOUBT * way)
             yield Mean(origin + mean, error, count)
             if count == periods:
-                if inner.norm(way) <= WITHIN * inner.norm(error):
+                if inner.norm(way) <= inner.norm(scatter(blocks)):
                     return Outcome.FLOOR
                 fresh = _nothing(x, periods)
                 origin, states = fresh["origin"], fresh["states"]
@@ -112,23 +112,24 @@ def add_block(blocks: dict[str, np.ndarray], value: np.ndarray) -> None:
         value = (blocks["pending"][level] + value) / 2
 
 
+def scatter(blocks: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The standard deviation of the single values, (n,)."""
+    return np.sqrt(_variance(*(blocks[name][0] for name in ("count", "sums", "squares"))))
+
+
 def standard_error(blocks: Mapping[str, np.ndarray], inner: InnerProduct) -> np.ndarray:
     """Of the mean of the values, (n,): that of the block length whose norm is largest, of at least four blocks."""
     found = []
     for count, sums, squares in zip(blocks["count"], blocks["sums"], blocks["squares"], strict=True):
         if count >= BLOCKS:
-            variance = np.maximum(squares / count - (sums / count) ** 2, 0.0)
-            found.append(np.sqrt(variance / (count - 1)))
+            found.append(np.sqrt(_variance(count, sums, squares) / (count - 1)))
     return max(found, key=inner.norm)
+
+
+def _variance(count: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    return np.maximum(squares / count - (sums / count) ** 2, 0.0)
 
 
 def _nothing(x: np.ndarray, periods: int) -> dict[str, np.ndarray]:
     """Sums of nothing. They are of what is left when x is subtracted: squares of small numbers lose no digits."""
     return {"origin": x.copy(), "states": np.zeros(len(x)), **no_blocks(len(x), periods)}
-
-
-def _inverse(operator: Any, rate: float) -> TendencyInverse | None:
-    try:
-        return tendency_inverse(operator, rate)
-    except SingularMatrix:
-        return None

@@ -44,7 +44,7 @@ OUTLIER = 8.0  # norms beyond which an unknown's share of the estimate no longer
 ALONE = 1e-3  # share of the norm that outliers leave where they are no outliers but all there is
 PRECISE = 0.99  # where the norm without outliers has settled
 LARGER = 1.2  # growth of the estimate that is more than its noise
-PROGRESS = 0.9  # an estimate below this share of the least so far counts as progress
+PROGRESS = 0.9  # estimates are smaller than earlier ones below this share of them
 
 
 def extended_continuation(
@@ -64,7 +64,7 @@ def extended_continuation(
     limit: float = np.inf,
     reach: float = np.inf,
     shock: float = 0.94,
-    stall_after: int = 15,
+    stall_after: int = 8,
     groups: np.ndarray | None = None,
     settle: Callable[[Array, Array], Array] | None = None,
     project: Callable[[Array], Array] | None = None,
@@ -84,7 +84,8 @@ def extended_continuation(
     groups: (n,) integers from 0, the group of each unknown: in an ocean, its water column. Default: each its own.
     shock: before the first cycle the map is left alone while its residual falls below this share of the one before;
     0: not at all.
-    stall_after: cycles without a smaller estimate before giving up.
+    stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
+        where they are not, nothing is gained any more.
     settle: (x, candidate) -> candidate, what is known of a state that has come to rest.
     project: applied to every candidate.
 
@@ -111,7 +112,7 @@ def extended_continuation(
         yield Checkpoint(saved)
 
     step, last = float(saved.get("step", first / growth)), float(saved.get("estimate", np.inf))
-    least, idle = float(saved.get("least", np.inf)), int(saved.get("idle", 0))
+    history = np.asarray(saved.get("history", np.empty(0)))  # of the estimate, of the last cycles
     share = float(saved.get("share", 1.0))  # of the gain
     steps = int(saved.get("steps", residual_steps))
     before: Array = saved.get("before")  # the state before the last step, and the step
@@ -152,6 +153,9 @@ def extended_continuation(
         except SingularMatrix:
             found = np.inf
 
+        history = np.append(history, min(found, GUARD * last))[-2 * stall_after :]
+        if len(history) == 2 * stall_after and not _smaller(history[stall_after:], history[:stall_after]):
+            return Outcome.STALLED
         if jump is not None and found > BACK * last:
             yield Note(f"the error estimate grew from {last:.3g} to {found:.3g}: the step is taken back but for a part")
             back = before + SHRINK * jump
@@ -163,9 +167,6 @@ def extended_continuation(
         else:
             share = share * CAUTION if found > LARGER * last else min(1.0, share * CONFIDENCE)
             last = min(found, GUARD * last)
-            least, idle = (last, 0) if last < PROGRESS * least else (least, idle + 1)
-            if idle == stall_after:
-                return Outcome.STALLED
             step = min(growth * step, share * gain / last if 0 < last < np.inf else np.inf, largest)
             candidate, relaxed, step = yield from survived(operator, inverse, r, step)
             if isinstance(relaxed, Failure):
@@ -175,8 +176,14 @@ def extended_continuation(
         x = relaxed
         if last < near:
             steps = max(steps, min(longest_steps, round(residual_steps * near / last)))
-        state = {"x": x, "step": step, "estimate": last, "least": least, "idle": idle, "share": share, "steps": steps}
+        state = {"x": x, "step": step, "estimate": last, "history": history, "share": share, "steps": steps}
         yield Checkpoint(state if before is None else state | {"before": before, "jump": jump})
+
+
+def _smaller(late: np.ndarray, early: np.ndarray) -> bool:
+    """Whether estimates fell, in the geometric mean."""
+    with np.errstate(divide="ignore"):
+        return bool(np.log(late).mean() < np.log(early).mean() + np.log(PROGRESS))
 
 
 def size_without_outliers(v: np.ndarray, inner: InnerProduct) -> float:

@@ -37,12 +37,12 @@ def choose(model: FixedPointMap) -> tuple[str, str]:
     )
 
 
-def with_direct_fallback(method: Method, why: str, average: Method) -> Method:
-    """`method`; where the model fails for good, direct integration from the last state it reached; where the method
-    stalls, which it does where the model has a variability of its own, `average`."""
+def with_direct_fallback(method: Method, why: str, average: Method | None = None) -> Method:
+    """`method`; where it stalls or the model fails for good, direct integration from the last state it reached. Where
+    it stalls, which may be for a variability of the model's own, that is done by `average`, where there is one."""
 
     def flow(x: Array, *, stop: Stop, checkpoint: Mapping[str, Any] | None = None) -> Flow:
-        if checkpoint is not None and "average_since" in checkpoint:
+        if average is not None and checkpoint is not None and "average_since" in checkpoint:
             return (yield from _passing(average(x, stop=stop, checkpoint=checkpoint), mark={"average_since": True}))
         if checkpoint is None or "direct_since" not in checkpoint:
             yield Note(why)
@@ -51,10 +51,11 @@ def with_direct_fallback(method: Method, why: str, average: Method) -> Method:
             if outcome is Outcome.CONVERGED or not reached:
                 return outcome
             x = reached[-1]
-            if outcome is Outcome.STALLED:
-                yield Note("it no longer gets nearer: on by direct integration, for the mean that it wanders about")
+            words = "no longer gets nearer" if outcome is Outcome.STALLED else "failed again and again"
+            if average is not None and outcome is Outcome.STALLED:
+                yield Note(f"it {words}: on by direct integration, for the mean that it wanders about")
                 return (yield from _passing(average(x, stop=stop), mark={"average_since": True}))
-            yield Note("it failed again and again: on by direct integration")
+            yield Note(f"it {words}: on by direct integration")
         else:
             x = checkpoint["x"]
         return (yield from _passing(picard(x, stop=stop), mark={"direct_since": True}))

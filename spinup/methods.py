@@ -98,9 +98,17 @@ class ExtendedSettings(MethodSettings):
     reach: float = Field(15.0, gt=0, description="the farthest a cell may move in a step, in error estimates")
     shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
     neutral: float = Field(0.05, ge=0, description="a column is mixed where levels differ by less, in K; 0: never")
-    stall_after: int = Field(15, ge=1, description="give up after so many steps without a smaller error estimate")
+    stall_after: int = Field(
+        8, ge=1, description="give up where the estimates of so many steps are no smaller than those of as many before"
+    )
     bounds: bool = BOUNDS
     conserve: bool = CONSERVE
+
+
+class MeanSettings(MethodSettings):
+    """Settings of direct integration for the mean state; see `solvers.averaging`."""
+
+    periods: int = Field(24, ge=4, description="periods after which the mean of a state at the noise floor is final")
 
 
 class AutoSettings(MethodSettings):
@@ -113,6 +121,7 @@ METHODS: dict[str, type[MethodSettings]] = {
     "ptc": PtcSettings,
     "newton": NewtonSettings,
     "extended": ExtendedSettings,
+    "mean": MeanSettings,
     "auto": AutoSettings,
     "auto-keep-basin": AutoSettings,
 }
@@ -146,10 +155,10 @@ def validated(model: type[BaseModel], settings: Mapping[str, Any], owner: str) -
 
 def check_capability(method: str, model: FixedPointMap) -> None:
     """Raise UsageError where the method asks for what the map does not have."""
-    if method == "ptc" and not model.has_operator:
+    if method in ("ptc", "mean") and not model.has_operator:
         raise UsageError(
-            f"method 'ptc' needs a map that gives its tendency or takes single time steps, {model.name} does neither: "
-            "use anderson"
+            f"method {method!r} needs a map that gives its tendency or takes single time steps, {model.name} does "
+            "neither: use anderson"
         )
     if method == "newton" and model.carries:
         raise UsageError(
@@ -173,12 +182,15 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         return picard
     if method.startswith("auto"):
         chosen, why = choose(model)
+        average = _averaging(model) if model.has_operator else None
         own: dict[str, Any] = {}
         if chosen == "extended" and method == "auto-keep-basin":
             own = KEEP_BASIN
         elif chosen == "extended" and model.cycle_steps:
             own = SEASONAL
-        return with_direct_fallback(bind(chosen, check_settings(chosen, own), model, x0), why, _averaging(model))
+        return with_direct_fallback(bind(chosen, check_settings(chosen, own), model, x0), why, average)
+    if method == "mean":
+        return partial(_averaging(model), **settings)
     options = dict(settings)
     options["project"] = _projection(model, x0, bounds=options.pop("bounds"), conserve=options.pop("conserve"))
     if method == "extended":
@@ -193,15 +205,10 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
     return partial(algorithms[method], inner=model.layout.inner, **options)
 
 
-def _averaging(model: FixedPointMap) -> Method:
-    """The mean state of this map, by its operator where it has one."""
-    return partial(
-        mean_state,
-        inner=model.layout.inner,
-        operator=model.has_operator,
-        border=not model.no_circulation,
-        rate=SLOWEST if model.conserved else 0.0,
-    )
+def _averaging(model: FixedPointMap) -> Callable[..., Flow]:
+    """The search for the mean state of this map, which has an operator."""
+    rate = SLOWEST if model.conserved else 0.0
+    return partial(mean_state, inner=model.layout.inner, border=not model.no_circulation, rate=rate)
 
 
 def _in_periods(settings: dict[str, Any], model: FixedPointMap) -> dict[str, Any]:

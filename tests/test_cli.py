@@ -67,6 +67,7 @@ def test_cases_and_doctor():
         "acc-coarse-eke",
         "acc-coarse-salt",
         "acc-coarse-seasonal",
+        "acc-coarse-wind",
         "acc",
         "ideal-age",
         "phosphorus",

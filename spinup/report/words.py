@@ -8,6 +8,7 @@ METHODS = {
     "anderson": "Anderson acceleration",
     "ptc": "pseudo-transient continuation",
     "extended": "pseudo-transient continuation with the circulation's balance",
+    "mean": "direct integration for the mean state",
     "auto": "the automatic choice of method",
     "auto-keep-basin": "the automatic choice of method, on the direct run's way,",
 }

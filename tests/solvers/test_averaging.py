@@ -1,0 +1,144 @@
+"""The mean state of noisy maps whose mean, and whose sampling error, are known."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from solvers import Checkpoint, Evaluate, Failure, Mean, Operator, Outcome, StepOperator, mean_state
+from solvers.averaging import add_block, no_blocks, standard_error
+from solvers.inner import EUCLIDEAN
+
+N = 20
+DECAY = np.linspace(0.005, 0.8, N)  # a period
+MEAN = np.linspace(-3, 12, N)
+OPERATOR = StepOperator(csr_array(np.diag(-DECAY)), steps=1)
+
+
+class Noisy:
+    """x - DECAY (x - MEAN) + red noise of a memory of two periods, and what a method asks of it, one by one."""
+
+    def __init__(self, strength: float = 0.05, seed: int = 1) -> None:
+        self.strength, self.random, self.noise = strength, np.random.default_rng(seed), np.zeros(N)
+        self.requests: list = []
+        self.replies: list = []
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        keep = np.exp(-0.5)
+        self.noise = keep * self.noise + np.sqrt(1 - keep**2) * self.random.standard_normal(N)
+        return x - DECAY * (x - MEAN) + self.strength * self.noise
+
+    def answer(self, request):
+        self.requests.append(request)
+        told = self(request.x) if isinstance(request, Evaluate) else OPERATOR
+        self.replies.append(told)
+        return told
+
+    def drive(self, flow, evaluations: int = 400):
+        """Until the flow ends, or asks for one evaluation too many: its outcome, or None."""
+        reply, asked = None, 0
+        try:
+            while True:
+                request = flow.send(reply)
+                asked += isinstance(request, Evaluate)
+                if asked > evaluations:
+                    return None
+                reply = self.answer(request)
+        except StopIteration as end:
+            return end.value
+
+    def all(self, kind: type) -> list:
+        return [r for r in self.requests if isinstance(r, kind)]
+
+
+def never(x, g):
+    return False
+
+
+def test_the_mean_is_found_within_its_standard_error():
+    """Over twenty realisations of the noise, the slowest mode of which is known worst: not too small, nor too large."""
+    ratios = []
+    for seed in range(20):
+        noisy = Noisy(seed=seed)
+        assert noisy.drive(mean_state(MEAN + 0.05, stop=never, periods=64)) is Outcome.FLOOR
+        mean = noisy.all(Mean)[-1]
+        assert mean.count == 64
+        ratios.append(np.linalg.norm(mean.x - MEAN) / np.linalg.norm(mean.standard_error))
+    assert 0.3 < np.sqrt(np.mean(np.square(ratios))) < 1.3
+    assert np.mean(np.array(ratios) < 2) >= 0.9
+
+
+def test_the_prediction_sees_where_a_slow_state_goes():
+    """The slowest mode decays by e in 200 periods: 24 of them do not take a state there, its residual says where."""
+    noisy = Noisy(strength=1e-4)
+    noisy.drive(mean_state(MEAN + 1.0, stop=never), evaluations=24)
+    mean, last = noisy.all(Mean)[-1], noisy.all(Evaluate)[-1]
+    assert abs(last.x[0] - MEAN[0]) > 0.8
+    assert abs(mean.x[0] - MEAN[0]) < 0.05
+
+
+def test_a_state_on_its_way_is_not_called_the_floor():
+    noisy = Noisy(strength=1e-4)
+    assert noisy.drive(mean_state(MEAN + 1.0, stop=never), evaluations=100) is None
+    assert [m.count for m in noisy.all(Mean)][:22] == [*range(4, 25), 4]  # begun anew after 24
+
+
+def test_the_tolerance_ends_it():
+    assert Noisy().drive(mean_state(MEAN, stop=lambda x, g: True)) is Outcome.CONVERGED
+
+
+def test_it_goes_on_from_a_checkpoint_to_the_bit():
+    whole = Noisy()
+    whole.drive(mean_state(MEAN + 0.1, stop=never))
+    checkpoints = [i for i, r in enumerate(whole.requests) if isinstance(r, Checkpoint)]
+    seen, replies = whole.requests[checkpoints[2] :], whole.replies[checkpoints[2] :]
+    later, outcome = _told(mean_state(MEAN, stop=never, checkpoint=seen[0].state), iter(replies))
+    assert outcome is Outcome.FLOOR
+    for one, other in zip(later, seen, strict=True):
+        assert type(one) is type(other)
+        if isinstance(one, (Mean, Evaluate)):
+            np.testing.assert_array_equal(one.x, other.x)
+
+
+def _told(flow, replies):
+    """What the flow asks when it is told these replies, and how it ends."""
+    asked, reply = [], None
+    try:
+        while True:
+            asked.append(flow.send(reply))
+            reply = next(replies)
+    except StopIteration as end:
+        return asked, end.value
+
+
+def test_a_failure_of_the_map_ends_it():
+    flow = mean_state(MEAN, stop=never)
+    assert isinstance(next(flow), Checkpoint)
+    assert isinstance(flow.send(None), Operator)
+    assert isinstance(flow.send(OPERATOR), Evaluate)
+    with pytest.raises(StopIteration) as end:
+        flow.send(Failure("blew up"))
+    assert end.value.value is Outcome.UNSTABLE
+
+
+def test_where_the_operator_is_singular_it_integrates_and_claims_nothing():
+    flow, reply = mean_state(MEAN, stop=never), None
+    for _ in range(40):
+        request = flow.send(reply)
+        assert not isinstance(request, Mean)
+        singular = StepOperator(csr_array((N, N)), steps=1)
+        reply = singular if isinstance(request, Operator) else MEAN if isinstance(request, Evaluate) else None
+
+
+@pytest.mark.parametrize(("keep", "tolerance"), [(0.0, 0.25), (0.7, 0.35)])
+def test_blocking_finds_the_standard_error_of_red_noise(keep, tolerance):
+    """Of n values of a first-order autoregressive process of unit variance: sqrt((1 + keep) / (1 - keep) / n)."""
+    values, unknowns = 512, 200
+    random = np.random.default_rng(3)
+    blocks, noise = no_blocks(unknowns, values), random.standard_normal(unknowns)
+    for _ in range(values):
+        noise = keep * noise + np.sqrt(1 - keep**2) * random.standard_normal(unknowns)
+        add_block(blocks, noise)
+    exact = np.sqrt((1 + keep) / (1 - keep) / values)
+    found = np.linalg.norm(standard_error(blocks, EUCLIDEAN)) / np.sqrt(unknowns)
+    assert found == pytest.approx(exact, rel=tolerance)
+    np.testing.assert_array_equal(blocks["count"][:3], [512, 256, 128])

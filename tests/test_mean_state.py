@@ -1,0 +1,123 @@
+"""A run whose model never rests: its mean state in the store, in the report and after a resume."""
+
+import json
+
+import numpy as np
+import pytest
+import xarray as xr
+from helpers import assert_same_numbers
+from scipy.sparse import diags_array
+
+import spinup
+from solvers import Evaluate, Outcome
+from spinup.errors import UsageError
+from spinup.function_map import FunctionMap
+from spinup.report.reading import read_run
+from spinup.report.summary import summary
+from spinup.report.verdict import ending, mean_state
+from spinup.run import Progress
+
+N = 30
+DECAY = np.linspace(0.02, 0.8, N)
+MEAN = np.linspace(0, 10, N)
+NOISE = np.random.default_rng(5).standard_normal((500, N))
+
+
+def step(state):
+    """Towards MEAN, off course by another noise in every period."""
+    year = int(state["year"])
+    return {"c": state["c"] - DECAY * (state["c"] - MEAN) + 0.01 * NOISE[year], "year": np.array(year + 1.0)}
+
+
+def build():
+    return FunctionMap(
+        step,
+        {"c": MEAN + 0.02, "year": np.zeros(())},
+        accelerate=("c",),
+        units={"c": "degC"},
+        tendency=lambda state: diags_array(-DECAY),
+        name="noisy",
+    )
+
+
+CASE = spinup.Case(name="noisy", title="Noisy", build=build, method="mean", budget=100, tolerance="1e-9 K")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mean") / "run"
+    result = spinup.run(CASE, out=path)
+    assert (result.outcome, result.evaluations) == (Outcome.FLOOR, 24)
+    return path
+
+
+def test_the_mean_state_is_the_known_one_within_its_standard_error(run):
+    mean = spinup.open_mean(run)
+    assert mean.model_years == 24
+    error = np.linalg.norm(mean.c_standard_error)
+    assert np.linalg.norm(mean.c - MEAN) < 2 * error
+    assert error < 2 * np.linalg.norm(0.01 / DECAY / np.sqrt(24))
+
+
+def test_the_mean_state_opens_with_xarray_alone(run):
+    mean = xr.open_zarr(run, group="mean", consolidated=False)
+    assert mean.c.dims == spinup.open(run).c.dims[1:]
+    assert mean.c.units == mean.c_standard_error.units == "degC"
+
+
+def test_a_run_without_a_mean_state_says_so(tmp_path):
+    spinup.run(CASE, out=tmp_path / "run", method="picard", settings={}, budget=3)
+    with pytest.raises(KeyError, match="has no mean state"):
+        spinup.open_mean(tmp_path / "run")
+    assert summary(read_run(tmp_path / "run"))["mean_state"] is None
+
+
+def test_a_report_says_what_the_mean_is_worth(run):
+    numbers = summary(read_run(run))
+    json.dumps(numbers)
+    assert "noise floor" in ending(numbers)
+    sentence = mean_state(numbers)
+    rms = float(np.sqrt((spinup.open_mean(run).c_standard_error ** 2).mean()))
+    assert numbers["mean_state"]["standard_error"]["c"]["rms"] == pytest.approx(rms)
+    assert "24 model years" in sentence
+    assert "K of c rms" in sentence
+
+
+@pytest.mark.parametrize("stopped_after", [2, 8, 13, 17])
+def test_a_run_that_went_on_found_the_same_mean_to_the_bit(run, tmp_path, stopped_after):
+    spinup.run(CASE, out=tmp_path / "run", budget=stopped_after)
+    spinup.resume(tmp_path / "run", case=CASE, budget=100)
+    assert_same_numbers(tmp_path / "run", run)
+    xr.testing.assert_identical(spinup.open_mean(tmp_path / "run"), spinup.open_mean(run))
+
+
+def test_auto_comes_to_the_mean_state_where_its_method_stalls(tmp_path, monkeypatch):
+    def stalls(x, *, stop, checkpoint=None, **_):
+        for _ in range(3):
+            x = yield Evaluate(x)
+        return Outcome.STALLED
+
+    monkeypatch.setattr("spinup.methods.pseudo_transient", stalls)
+    notes = []
+
+    class Listening(Progress):
+        def note(self, text):
+            notes.append(text)
+
+    result = spinup.run(CASE, out=tmp_path / "run", method="auto", settings={}, budget=15, progress=Listening())
+    assert result.outcome is Outcome.BUDGET
+    assert spinup.open_mean(tmp_path / "run").model_years == 12
+    assert any("the mean that it wanders about" in note for note in notes)
+    result = spinup.resume(tmp_path / "run", case=CASE, budget=60)
+    assert (result.outcome, result.evaluations) == (Outcome.FLOOR, 27)
+
+
+def test_a_map_without_an_operator_is_refused(tmp_path):
+    case = spinup.Case(
+        name="plain",
+        title="Plain",
+        build=lambda: FunctionMap(lambda c: 0.5 * c, np.ones(3), name="plain"),
+        method="mean",
+    )
+    with pytest.raises(UsageError, match="method 'mean' needs a map that gives its tendency"):
+        spinup.run(case, out=tmp_path / "run")
