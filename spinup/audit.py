@@ -12,18 +12,17 @@ from solvers import SingularMatrix
 from solvers.ritz import slowest_rates
 from spinup.convection import mixed_levels
 from spinup.errors import SpinupError, UsageError
+from spinup.report.equilibria import NEAR, NEUTRAL
 from spinup.report.reading import RunData, read_run, weighted_rms
 from spinup.report.summary import error_estimates
 from spinup.run import Progress, resume, run, stored_case
 from spinup.store.header import read_header
 from spinup.store.operators import newest_estimate_operator
 
-NEUTRAL = 0.05  # difference from level to level below which a column counts as mixed, in the first variable's units
 LEAVING = 1.5  # growth of the drift that says a state leaves where it is
 RATES = "slowest_rates"  # attribute of the audit's run, a period: finding them may take a minute, reading them no time
 MODES = 4  # whose rates are found
 NEUTRAL_RATE = 1e-5  # a model year, slower than which nothing in an ocean decays
-NEAR = 2.0  # the state may move by so many times its estimated error
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ from rich.text import Text
 
 from spinup.errors import UsageError
 from spinup.report import words
+from spinup.report.equilibria import equilibria
 from spinup.report.numbers import comparable, read_runs, settings_that_differ, unlike
 from spinup.report.pairs import difference
+from spinup.report.reading import RunData
 from spinup.report.summary import decades, summary, years_to_reach
 
 SUMMARY = (
@@ -25,8 +27,8 @@ def compare_runs(paths: Sequence[str | Path]) -> dict[str, Any]:
 
     runs: case, method, cost, first, last and lowest drift of each, and the model years spent when its drift is
     first at or below each of `levels`.
-    pairs: how far the ends of each two lie apart (`spinup.report.pairs.difference`), and whether their drifts
-    mean the same.
+    pairs: how far the ends of each two lie apart (`spinup.report.pairs.difference`), whether their drifts mean the
+    same, and whether they are the same equilibrium (`spinup.report.equilibria.equilibria`).
     settings: those of the methods and the run that differ, one value a run; those of the model too, where all
     runs are of one case.
     notes: what could not be compared, and why.
@@ -37,7 +39,7 @@ def compare_runs(paths: Sequence[str | Path]) -> dict[str, Any]:
         raise UsageError("comparing needs two runs or more: give their paths")
     runs = read_runs(paths)
     levels = decades(runs)
-    pairs = [difference(a, b) | {"comparable": comparable(a, b)} for a, b in combinations(runs, 2)]
+    pairs = [_pair(a, b) for a, b in combinations(runs, 2)]
     one_case = len({run.header["case"] for run in runs}) == 1
     settings = [_settings(run.header, with_map=one_case) for run in runs]
     differing = {name: None for one, other in combinations(settings, 2) for name in settings_that_differ(one, other)}
@@ -55,12 +57,18 @@ def compare_runs(paths: Sequence[str | Path]) -> dict[str, Any]:
     }
 
 
+def _pair(a: RunData, b: RunData) -> dict[str, Any]:
+    found = difference(a, b)
+    apart = {name: v["rms"] for name, v in found["variables"].items()}
+    return found | {"comparable": comparable(a, b), "equilibrium": equilibria(a, b, apart)}
+
+
 def comparison_table(comparison: dict[str, Any]) -> list[Table | Text]:
     """What `compare_runs` found, for a terminal: the runs, each pair, the settings, the notes."""
     shown: list[Table | Text] = [_runs_table(comparison)]
     for pair in comparison["pairs"]:
         if pair["variables"]:
-            shown.append(_fields_table(pair))
+            shown += [_fields_table(pair), Text(words.capital(pair["equilibrium"]["verdict"]) + ".")]
         if pair["diagnostics"]:
             shown.append(_diagnostics_table(pair))
     if comparison["settings"]:

@@ -7,6 +7,7 @@ import numpy as np
 from spinup.report import words
 from spinup.report.reading import RunData
 
+_SIDES = {"°N": ("°N", "°S"), "°E": ("°E", "°W")}
 _STANDARD = {"latitude": "Y", "longitude": "X", "depth": "Z", "height": "Z", "altitude": "Z"}
 _NAMES = {
     "X": ("xt", "xu", "x", "lon", "longitude", "i"),
@@ -50,6 +51,17 @@ class Axis:
 def axes_of(run: RunData, name: str) -> list[Axis]:
     """The axes of a variable, in its order."""
     return [_axis(run, dim, size) for dim, size in zip(run.dims(name), run.volume(name).shape, strict=True)]
+
+
+def place(axis: Axis, index: int) -> str:
+    """Where along an axis a cell is, in words."""
+    if axis.units in _SIDES:
+        east_or_north, west_or_south = _SIDES[axis.units]
+        value = axis.values[index]
+        return f"{abs(value):.4g} {west_or_south if value < 0 else east_or_north}"
+    if axis.kind is None and not axis.units:
+        return f"{axis.dim} {axis.values[index]:.6g}"
+    return f"{axis.values[index]:.4g} {axis.units}".strip() + (" deep" if axis.kind == "Z" and axis.downward else "")
 
 
 def _axis(run: RunData, dim: str, size: int) -> Axis:

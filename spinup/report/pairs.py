@@ -5,10 +5,8 @@ from typing import Any
 import numpy as np
 
 from spinup.report import words
-from spinup.report.axes import Axis, axes_of
+from spinup.report.axes import axes_of, place
 from spinup.report.reading import RunData, same_grid, weighted_rms
-
-_SIDES = {"°N": ("°N", "°S"), "°E": ("°E", "°W")}
 
 
 def difference(a: RunData, b: RunData) -> dict[str, Any]:
@@ -58,18 +56,8 @@ def field_difference(run: RunData, name: str, values: np.ndarray) -> dict[str, A
         "rms": weighted_rms(values, volume),
         "mean": float(np.average(values[ocean], weights=volume[ocean])),
         "largest": float(values[cell]),
-        "where": ", ".join(_place(axis, int(i)) for axis, i in zip(axes, cell, strict=True)) or "the one value it has",
+        "where": ", ".join(place(axis, int(i)) for axis, i in zip(axes, cell, strict=True)) or "the one value it has",
     }
-
-
-def _place(axis: Axis, index: int) -> str:
-    if axis.units in _SIDES:
-        east_or_north, west_or_south = _SIDES[axis.units]
-        value = axis.values[index]
-        return f"{abs(value):.4g} {west_or_south if value < 0 else east_or_north}"
-    if axis.kind is None and not axis.units:
-        return f"{axis.dim} {axis.values[index]:.6g}"
-    return f"{axis.values[index]:.4g} {axis.units}".strip() + (" deep" if axis.kind == "Z" and axis.downward else "")
 
 
 def _last(values: np.ndarray) -> float | None:

@@ -1,0 +1,92 @@
+"""Did two runs end in the same equilibrium? By their estimated errors, and by how deep their water is mixed."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from spinup.convection import mixed_levels
+from spinup.report import words
+from spinup.report.axes import axes_of, place
+from spinup.report.reading import RunData
+from spinup.report.summary import error_estimates
+
+NEUTRAL = 0.05  # difference from level to level below which a column counts as mixed, in the first variable's units
+NEAR = 2.0  # states of one equilibrium are at most so many times their estimated errors apart
+NAMED = 6  # columns that are named, the rest is counted
+
+
+def equilibria(a: RunData, b: RunData, apart: dict[str, float]) -> dict[str, Any]:
+    """Of two runs whose ends are `apart`, rms by variable in its units, in JSON types.
+
+    same: whether they are within twice their estimated errors of each other; None where a run has no estimate by an
+    operator. columns: those whose water is mixed, from the surface down, to another level; where, and how many levels
+    are mixed in a and in b, the largest difference first. verdict: a sentence.
+    """
+    columns = changed_columns(a, b)
+    same = None
+    estimates = [error_estimates(run) if run.estimates_by_operator else {} for run in (a, b)]
+    allowed = {
+        name: NEAR * math.hypot(*(e[name]["last"] for e in estimates))
+        for name in apart
+        if all(name in e and e[name]["last"] is not None for e in estimates)
+    }
+    if apart and allowed.keys() == apart.keys():
+        same = all(apart[name] <= allowed[name] for name in apart)
+    return {"same": same, "columns": columns, "verdict": _verdict(a, b, apart, allowed, same, columns)}
+
+
+def changed_columns(a: RunData, b: RunData) -> list[dict[str, Any]]:
+    """The water columns that are mixed to another level at the end of b than at that of a."""
+    name = a.variables[0]
+    one, other, volume = a.end(name), b.end(name) if name in b.variables else None, a.volume(name)
+    if (
+        one is None
+        or other is None
+        or one.shape != other.shape
+        or [x.kind for x in axes_of(a, name)] != ["Z", "Y", "X"]
+    ):
+        return []
+    depth, *across = axes_of(a, name)
+    upward = slice(None) if abs(depth.values[-1]) <= abs(depth.values[0]) else slice(None, None, -1)
+    ocean = volume[upward] > 0
+    levels = [mixed_levels(np.where(ocean, field[upward], 0.0), ocean, NEUTRAL) for field in (one, other)]
+    by = np.abs(levels[1] - levels[0])
+    cells = sorted(np.argwhere(by > 0).tolist(), key=lambda c: -by[tuple(c)])
+    return [
+        {
+            "where": ", ".join(place(axis, i) for axis, i in zip(across, cell, strict=True)),
+            "a": int(levels[0][tuple(cell)]),
+            "b": int(levels[1][tuple(cell)]),
+        }
+        for cell in cells
+    ]
+
+
+def _verdict(
+    a: RunData,
+    b: RunData,
+    apart: dict[str, float],
+    allowed: dict[str, float],
+    same: bool | None,
+    columns: list[dict[str, Any]],
+) -> str:
+    if not apart:
+        return f"{a.name} and {b.name} have no ends to compare"
+    if same is None:
+        return (
+            f"whether {a.name} and {b.name} ended in the same equilibrium is not known: their errors are not estimated"
+        )
+    sizes = ", ".join(
+        f"{words.number(apart[name])} {words.difference_units(a.units(name))} of {name} apart where their estimated "
+        f"errors allow {words.number(allowed[name])}"
+        for name in apart
+    )
+    if same:
+        return f"one equilibrium, as far as {a.name} and {b.name} know theirs: {sizes}"
+    where = ""
+    if columns:
+        named = "; ".join(f"{c['where']} ({c['a']} levels, {c['b']})" for c in columns[:NAMED])
+        rest = f"; and {len(columns) - NAMED} more" if len(columns) > NAMED else ""
+        where = f". Mixed to another level: {len(columns)} of the water columns, {named}{rest}"
+    return f"different equilibria, or one is not there yet, {a.name} and {b.name}: {sizes}{where}"
