@@ -60,7 +60,7 @@ def test_the_mean_state_is_the_known_one_within_its_standard_error(run):
 
 
 def test_the_mean_state_opens_with_xarray_alone(run):
-    mean = xr.open_zarr(run, group="mean", consolidated=False)
+    mean = xr.open_zarr(run, group="mean_state", consolidated=False)
     assert mean.c.dims == spinup.open(run).c.dims[1:]
     assert mean.c.units == mean.c_standard_error.units == "degC"
 

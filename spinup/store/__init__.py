@@ -7,7 +7,7 @@
       start/                               the full state the run began with
       states/                              full states that are kept, by slot
       operators/                           one-step operators, where the method asks for them
-      mean/                                what a state that never rests wanders about, and its standard error
+      mean_state/                          what a state that never rests wanders about, and its standard error
       checkpoints/a, checkpoints/b         the method's own state, newest two
       log/                                 the journal, one JSON file an evaluation, and the lock
 

@@ -112,7 +112,7 @@ def put(group: Any, name: str, values: np.ndarray, dims: tuple[str, ...], attrs:
     array[...] = values
 
 
-RESERVED = ("start", "states", "checkpoints", "operators", "mean", "log", "zarr.json")
+RESERVED = ("start", "states", "checkpoints", "operators", "mean_state", "log", "zarr.json")
 
 
 def check_names(model: FixedPointMap) -> None:

@@ -203,7 +203,7 @@ class RunStore:
     def save_mean(self, mean: Fields, standard_error: Fields, years: float) -> None:
         """Keep the mean state of a model that never rests, in place of an earlier one; years: of which it is."""
         with _disk(self.path):
-            group = self._group.require_group("mean")
+            group = self._group.require_group("mean_state")
             for name in self._variables:
                 like = self._array(f"{name}_volume")
                 attrs = {k: v for k, v in self._array(name).attrs.items() if k != "long_name"}

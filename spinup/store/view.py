@@ -78,9 +78,9 @@ def open_mean(path: str | Path) -> xr.Dataset:
     """
     path = Path(path)
     read_header(path)
-    if not (path / "mean" / "zarr.json").is_file():
+    if not (path / "mean_state" / "zarr.json").is_file():
         raise KeyError(f"run {path} has no mean state: only runs that reach the noise floor of their model have one")
-    return xr.open_zarr(path, group="mean", consolidated=False)
+    return xr.open_zarr(path, group="mean_state", consolidated=False)
 
 
 def damage_sentences(path: Path, records: list[Record]) -> list[str]:
