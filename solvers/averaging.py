@@ -54,14 +54,12 @@ def mean_state(
 
     Periods whose operator is singular are integrated and predict nothing. UNSTABLE where the map fails.
     """
-    saved = checkpoint or {"x": x, **_nothing(np.asarray(x), periods)}
-    x = np.asarray(saved["x"])
-    blocks = {name: np.array(saved[name]) for name in ("count", "sums", "squares", "pending")}
-    origin, states = np.asarray(saved["origin"]), np.array(saved["states"])
+    x, seen = np.asarray(x), _nothing(np.asarray(x), periods)
+    if checkpoint is not None:
+        x, seen = np.asarray(checkpoint["x"]), {name: np.array(checkpoint[name]) for name in seen}
 
     while True:
-        kept = {name: sums.copy() for name, sums in blocks.items()}
-        yield Checkpoint({"x": x, "origin": origin, "states": states.copy(), **kept})
+        yield Checkpoint({"x": x} | {name: value.copy() for name, value in seen.items()})
         operator = yield Operator(x, border=border)
         try:
             inverse = tendency_inverse(operator, rate)
@@ -76,20 +74,18 @@ def mean_state(
             before, x = x, np.asarray(g)
             if inverse is None:
                 continue
-            add_block(blocks, before - inverse(x - before) - origin)
-            states += before - origin
-            if (count := int(blocks["count"][0])) < BLOCKS:
+            add_block(seen, before - inverse(x - before) - seen["origin"])
+            seen["states"] += before - seen["origin"]
+            if (count := int(seen["count"][0])) < BLOCKS:
                 continue
-            mean = blocks["sums"][0] / count
-            way = states / count - mean
-            error = np.hypot(standard_error(blocks, inner), DOUBT * way)
-            yield Mean(origin + mean, error, count)
+            mean = seen["sums"][0] / count
+            way = seen["states"] / count - mean
+            error = np.hypot(standard_error(seen, inner), DOUBT * way)
+            yield Mean(seen["origin"] + mean, error, count)
             if count == periods:
-                if inner.norm(way) <= inner.norm(scatter(blocks)):
+                if inner.norm(way) <= inner.norm(scatter(seen)):
                     return Outcome.FLOOR
-                fresh = _nothing(x, periods)
-                origin, states = fresh["origin"], fresh["states"]
-                blocks = {name: fresh[name] for name in blocks}
+                seen = _nothing(x, periods)
                 break
 
 

@@ -85,7 +85,7 @@ def extended_continuation(
     shock: before the first cycle the map is left alone while its residual falls below this share of the one before;
     0: not at all.
     stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
-        where they are not, nothing is gained any more.
+    where they are not, nothing is gained any more.
     settle: (x, candidate) -> candidate, what is known of a state that has come to rest.
     project: applied to every candidate.
 

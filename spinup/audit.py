@@ -10,9 +10,8 @@ import zarr
 
 from solvers import SingularMatrix
 from solvers.ritz import slowest_rates
-from spinup.convection import mixed_levels
 from spinup.errors import SpinupError, UsageError
-from spinup.report.equilibria import NEAR, NEUTRAL
+from spinup.report.equilibria import NEAR, changed_columns
 from spinup.report.reading import RunData, read_run, weighted_rms
 from spinup.report.summary import error_estimates
 from spinup.run import Progress, resume, run, stored_case
@@ -107,15 +106,13 @@ def judge(path: Path, before: RunData, after: RunData, rates: tuple[complex, ...
     UsageError where one has no state."""
     if before.last_good is None or after.last_good is None:
         raise UsageError(f"{before.name if before.last_good is None else after.name} has no state to judge")
-    moved, changed = {}, 0
-    for number, name in enumerate(before.variables):
-        here, there, volume = before.end(name), after.end(name), before.volume(name)
+    moved = {}
+    for name in before.variables:
+        here, there = before.end(name), after.end(name)
         if here is None or there is None:
             raise UsageError(f"the fields of {name} at the end of {path} or of its audit cannot be read")
-        moved[name] = weighted_rms(there - here, volume)
-        if number == 0 and here.ndim == 3:
-            depths = [mixed_levels(np.where(volume > 0, field, 0.0), volume > 0, NEUTRAL) for field in (here, there)]
-            changed = int((depths[0] != depths[1]).sum())
+        moved[name] = weighted_rms(there - here, before.volume(name))
+    changed = len(changed_columns(before, after))
     estimates = error_estimates(before) if before.estimates_by_operator else {}
     error = {name: estimates[name]["last"] if name in estimates else None for name in before.variables}
     drifts = after.drift[np.isfinite(after.drift)]

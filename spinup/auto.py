@@ -42,23 +42,21 @@ def with_direct_fallback(method: Method, why: str, average: Method | None = None
     it stalls, which may be for a variability of the model's own, that is done by `average`, where there is one."""
 
     def flow(x: Array, *, stop: Stop, checkpoint: Mapping[str, Any] | None = None) -> Flow:
-        if average is not None and checkpoint is not None and "average_since" in checkpoint:
-            return (yield from _passing(average(x, stop=stop, checkpoint=checkpoint), mark={"average_since": True}))
-        if checkpoint is None or "direct_since" not in checkpoint:
+        fallbacks = {"direct_since": picard, "average_since": average or picard}
+        since = next((mark for mark in fallbacks if checkpoint is not None and mark in checkpoint), None)
+        if since is None:
             yield Note(why)
             reached: list[Array] = []
             outcome = yield from _passing(method(x, stop=stop, checkpoint=checkpoint), reached=reached)
             if outcome is Outcome.CONVERGED or not reached:
                 return outcome
-            x = reached[-1]
-            words = "no longer gets nearer" if outcome is Outcome.STALLED else "failed again and again"
-            if average is not None and outcome is Outcome.STALLED:
-                yield Note(f"it {words}: on by direct integration, for the mean that it wanders about")
-                return (yield from _passing(average(x, stop=stop), mark={"average_since": True}))
-            yield Note(f"it {words}: on by direct integration")
-        else:
-            x = checkpoint["x"]
-        return (yield from _passing(picard(x, stop=stop), mark={"direct_since": True}))
+            x, checkpoint = reached[-1], None
+            stalled = outcome is Outcome.STALLED
+            since = "average_since" if stalled and average is not None else "direct_since"
+            words = "no longer gets nearer" if stalled else "failed again and again"
+            purpose = ", for the mean that it wanders about" if since == "average_since" else ""
+            yield Note(f"it {words}: on by direct integration{purpose}")
+        return (yield from _passing(fallbacks[since](x, stop=stop, checkpoint=checkpoint), mark={since: True}))
 
     return flow
 

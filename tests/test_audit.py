@@ -28,8 +28,6 @@ def test_the_end_of_a_converged_run_stays(linear_run, tmp_path):
 
 def test_a_state_that_leaves_is_no_equilibrium(tmp_path):
     def build():
-        from spinup.function_map import FunctionMap
-
         return FunctionMap(lambda s: {"x": 1.3 * s["x"]}, start={"x": np.full(3, 1e-6)})
 
     case = spinup.Case(name="leaving", title="x grows", build=build, method="picard", budget=2, tolerance=1e-30)
@@ -65,22 +63,40 @@ def test_the_report_says_what_the_audit_saw(linear_run, tmp_path):
     assert report_numbers([other])["audit"] is None  # an audit of another run
 
 
-def test_the_slowest_mode_is_found_and_said(tmp_path):
-    """x' = rates (1 - x), given as a tendency: the least damped decays by e in fifty years."""
-    rates = np.linspace(0.02, 1.0, 12)
+RATES = np.linspace(0.02, 1.0, 12)
 
-    def build():
-        return FunctionMap(
-            lambda s: {"x": 1 + np.exp(-rates) * (s["x"] - 1)},
-            start={"x": np.zeros(12)},
-            tendency=lambda s: csr_array(diags_array(-rates)),
-        )
 
-    case = spinup.Case(name="decay", title="x decays", build=build, method="newton", budget=40, tolerance="1e-6")
+@pytest.fixture
+def decay(tmp_path):
+    """A case file: x' = rates (1 - x), given as a tendency: the least damped decays by e in fifty years."""
+    file = tmp_path / "decay.py"
+    file.write_text(
+        textwrap.dedent("""
+            import numpy as np, spinup
+            from scipy.sparse import csr_array, diags_array
+            from spinup.function_map import FunctionMap
+
+            RATES = np.linspace(0.02, 1.0, 12)
+
+            def build():
+                return FunctionMap(
+                    lambda s: {"x": 1 + np.exp(-RATES) * (s["x"] - 1)},
+                    start={"x": np.zeros(12)},
+                    tendency=lambda s: csr_array(diags_array(-RATES)),
+                )
+
+            CASE = spinup.Case(name="decay", title="x", build=build, method="newton", budget=40, tolerance="1e-6")
+        """)
+    )
+    return str(file)
+
+
+def test_the_slowest_mode_is_found_and_said(decay, tmp_path):
+    case = spinup.load_case(decay)
     spinup.run(case, out=tmp_path / "run")
     spinup.run(case, out=tmp_path / "on", start=tmp_path / "run", method="picard", budget=5, tolerance=1e-300)
     modes = slowest(tmp_path / "on")
-    np.testing.assert_allclose(modes, -rates[:4], rtol=1e-4)
+    np.testing.assert_allclose(modes, -RATES[:4], rtol=1e-4)
     found = judge(tmp_path / "run", read_run(tmp_path / "run"), read_run(tmp_path / "on"), modes)
     assert found.verdict.endswith("its slowest mode decays by e in 50 model years")
     np.testing.assert_allclose(found.rates[0], (-0.02, 0.0), rtol=1e-4, atol=1e-9)
@@ -101,30 +117,10 @@ def test_modes_in_words(rates, words):
     assert bool(slowest_words(rates)) == bool(words)
 
 
-def test_a_report_does_not_look_for_modes_again(tmp_path, monkeypatch):
-    rates = np.linspace(0.02, 1.0, 12)
-    file = tmp_path / "decay.py"
-    file.write_text(
-        textwrap.dedent("""
-            import numpy as np, spinup
-            from scipy.sparse import csr_array, diags_array
-            from spinup.function_map import FunctionMap
-
-            RATES = np.linspace(0.02, 1.0, 12)
-
-            def build():
-                return FunctionMap(
-                    lambda s: {"x": 1 + np.exp(-RATES) * (s["x"] - 1)},
-                    start={"x": np.zeros(12)},
-                    tendency=lambda s: csr_array(diags_array(-RATES)),
-                )
-
-            CASE = spinup.Case(name="decay", title="x", build=build, method="newton", budget=40, tolerance="1e-6")
-        """)
-    )
-    spinup.run(str(file), out=tmp_path / "run")
+def test_a_report_does_not_look_for_modes_again(decay, tmp_path, monkeypatch):
+    spinup.run(decay, out=tmp_path / "run")
     seen = audit(tmp_path / "run", years=5)
-    np.testing.assert_allclose([real for real, _ in seen.rates], -rates[:4], rtol=1e-4)
+    np.testing.assert_allclose([real for real, _ in seen.rates], -RATES[:4], rtol=1e-4)
     monkeypatch.setattr("spinup.audit.slowest", None)
     assert report_numbers([tmp_path / "run"])["audit"]["rates"] == seen.rates
 

@@ -26,15 +26,18 @@ def stays(end, *, known=True, downward=False):
         "x": Coordinate(("x",), np.array([0.0, 4.0, 8.0]), {"axis": "X", "units": "degrees_east"}),
     }
     end = end[::-1] if downward else end
-    build = lambda: FunctionMap(  # noqa: E731
-        lambda s: {"temp": end + 0.5 * (s["temp"] - end)},
-        {"temp": end + 1e-3},
-        dims=("z", "y", "x"),
-        coords=coords,
-        units={"temp": "degC"},
-        tendency=(lambda s: diags_array(np.full(N, -0.5))) if known else None,
-        name="column",
-    )
+
+    def build():
+        return FunctionMap(
+            lambda s: {"temp": end + 0.5 * (s["temp"] - end)},
+            {"temp": end + 1e-3},
+            dims=("z", "y", "x"),
+            coords=coords,
+            units={"temp": "degC"},
+            tendency=(lambda s: diags_array(np.full(N, -0.5))) if known else None,
+            name="column",
+        )
+
     return Case("column", "Columns", build, method="picard", budget=3, tolerance=1e-12)
 
 

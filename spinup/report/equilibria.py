@@ -8,7 +8,7 @@ import numpy as np
 from spinup.convection import mixed_levels
 from spinup.report import words
 from spinup.report.axes import axes_of, place
-from spinup.report.reading import RunData
+from spinup.report.reading import RunData, same_grid
 from spinup.report.summary import error_estimates
 
 NEUTRAL = 0.05  # difference from level to level below which a column counts as mixed, in the first variable's units
@@ -20,8 +20,7 @@ def equilibria(a: RunData, b: RunData, apart: dict[str, float]) -> dict[str, Any
     """Of two runs whose ends are `apart`, rms by variable in its units, in JSON types.
 
     same: whether they are within twice their estimated errors of each other; None where a run has no estimate by an
-    operator. columns: those whose water is mixed, from the surface down, to another level; where, and how many levels
-    are mixed in a and in b, the largest difference first. verdict: a sentence.
+    operator. columns: those of `changed_columns`. verdict: a sentence.
     """
     columns = changed_columns(a, b)
     same = None
@@ -37,19 +36,16 @@ def equilibria(a: RunData, b: RunData, apart: dict[str, float]) -> dict[str, Any
 
 
 def changed_columns(a: RunData, b: RunData) -> list[dict[str, Any]]:
-    """The water columns that are mixed to another level at the end of b than at that of a."""
+    """The water columns that are mixed to another level at the end of b than at that of a: where, and how many levels
+    are mixed in each, the largest difference first. None of runs whose first variable is not one of three dimensions,
+    depth first, on one grid."""
     name = a.variables[0]
-    one, other, volume = a.end(name), b.end(name) if name in b.variables else None, a.volume(name)
-    if (
-        one is None
-        or other is None
-        or one.shape != other.shape
-        or [x.kind for x in axes_of(a, name)] != ["Z", "Y", "X"]
-    ):
+    one, other = a.end(name), b.end(name) if same_grid(a, b, name) else None
+    if one is None or other is None or one.ndim != 3:
         return []
     depth, *across = axes_of(a, name)
-    upward = slice(None) if abs(depth.values[-1]) <= abs(depth.values[0]) else slice(None, None, -1)
-    ocean = volume[upward] > 0
+    upward = slice(None, None, -1 if depth.downward and depth.values[0] < depth.values[-1] else 1)
+    ocean = a.volume(name)[upward] > 0
     levels = [mixed_levels(np.where(ocean, field[upward], 0.0), ocean, NEUTRAL) for field in (one, other)]
     by = np.abs(levels[1] - levels[0])
     cells = sorted(np.argwhere(by > 0).tolist(), key=lambda c: -by[tuple(c)])

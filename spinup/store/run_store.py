@@ -210,10 +210,11 @@ class RunStore:
                 words = {name: f"mean of {name}", f"{name}_standard_error": f"standard error of the mean of {name}"}
                 for key, values in ((name, mean[name]), (f"{name}_standard_error", standard_error[name])):
                     put(group, key, values, like.metadata.dimension_names, attrs | {"long_name": words[key]})
-            for name, array in self._group.arrays():
-                dims = array.metadata.dimension_names
-                if dims == (name,) and name != "evaluation":
-                    put(group, name, np.asarray(array), dims, dict(array.attrs))
+            if "model_years" not in group.attrs:  # the first mean: the coordinates stay as they are
+                for name, array in self._group.arrays():
+                    dims = array.metadata.dimension_names
+                    if dims == (name,) and name != "evaluation":
+                        put(group, name, np.asarray(array), dims, dict(array.attrs))
             group.attrs["model_years"] = years
 
     # --- soundness -------------------------------------------------------------------------------
