@@ -19,8 +19,9 @@ NAMED = 6  # columns that are named, the rest is counted
 def equilibria(a: RunData, b: RunData, apart: dict[str, float]) -> dict[str, Any]:
     """Of two runs whose ends are `apart`, rms by variable in its units, in JSON types.
 
-    same: whether they are within twice their estimated errors of each other; None where a run has no estimate by an
-    operator. columns: those of `changed_columns`. verdict: a sentence.
+    same: True where both have converged and are within twice their estimated errors of each other, False where they are
+    farther apart; None where that cannot be told: a run that is far from its end is within its error of many
+    equilibria, or a run has no estimate by an operator. columns: those of `changed_columns`. verdict: a sentence.
     """
     columns = changed_columns(a, b)
     same = None
@@ -31,7 +32,8 @@ def equilibria(a: RunData, b: RunData, apart: dict[str, float]) -> dict[str, Any
         if all(name in e and e[name]["last"] is not None for e in estimates)
     }
     if apart and allowed.keys() == apart.keys():
-        same = all(apart[name] <= allowed[name] for name in apart)
+        within = all(apart[name] <= allowed[name] for name in apart)
+        same = (a.outcome == b.outcome == "converged" or None) if within else False
     return {"same": same, "columns": columns, "verdict": _verdict(a, b, apart, allowed, same, columns)}
 
 
@@ -69,7 +71,7 @@ def _verdict(
 ) -> str:
     if not apart:
         return f"{a.name} and {b.name} have no ends to compare"
-    if same is None:
+    if apart.keys() != allowed.keys():
         return (
             f"whether {a.name} and {b.name} ended in the same equilibrium is not known: their errors are not estimated"
         )
@@ -78,6 +80,8 @@ def _verdict(
         f"errors allow {words.number(allowed[name])}"
         for name in apart
     )
+    if same is None:
+        return f"not told apart, {a.name} and {b.name}, as not both have converged: {sizes}"
     if same:
         return f"one equilibrium, as far as {a.name} and {b.name} know theirs: {sizes}"
     where = ""
