@@ -48,18 +48,19 @@ def mean_state(
 
     periods: after which the run ends as FLOOR where the way from its states' mean to the predicted one is shorter than
     the scatter of the predictions: what a period says of where to go is then noise. Where it is longer, the run is
-    still on its way, and the means are begun anew.
+    still on its way, and the means are begun anew; one is yielded again where its standard error is the smaller.
     border: whether the operator is to come with the balance of what is carried.
     rate: the slowest decay, a period; above 0 where the map conserves a total, without which there is no inverse.
 
     Periods whose operator is singular are integrated and predict nothing. UNSTABLE where the map fails.
     """
-    x, seen = np.asarray(x), _nothing(np.asarray(x), periods)
+    x, seen, least = np.asarray(x), _nothing(np.asarray(x), periods), np.inf
     if checkpoint is not None:
         x, seen = np.asarray(checkpoint["x"]), {name: np.array(checkpoint[name]) for name in seen}
+        least = float(checkpoint.get("least", np.inf))
 
     while True:
-        yield Checkpoint({"x": x} | {name: value.copy() for name, value in seen.items()})
+        yield Checkpoint({"x": x, "least": least} | {name: value.copy() for name, value in seen.items()})
         operator = yield Operator(x, border=border)
         try:
             inverse = tendency_inverse(operator, rate)
@@ -81,10 +82,12 @@ def mean_state(
             mean = seen["sums"][0] / count
             way = seen["states"] / count - mean
             error = np.hypot(standard_error(seen, inner), DOUBT * way)
-            yield Mean(seen["origin"] + mean, error, count)
+            if inner.norm(error) < least:
+                yield Mean(seen["origin"] + mean, error, count)
             if count == periods:
                 if inner.norm(way) <= inner.norm(scatter(seen)):
                     return Outcome.FLOOR
+                least = min(least, inner.norm(error))
                 seen = _nothing(x, periods)
                 break
 

@@ -17,15 +17,18 @@ OPERATOR = StepOperator(csr_array(np.diag(-DECAY)), steps=1)
 class Noisy:
     """x - DECAY (x - MEAN) + red noise of a memory of two periods, and what a method asks of it, one by one."""
 
-    def __init__(self, strength: float = 0.05, seed: int = 1) -> None:
+    def __init__(self, strength: float = 0.05, seed: int = 1, later: float | None = None) -> None:
+        """later: the strength of the noise from the 25th evaluation on."""
         self.strength, self.random, self.noise = strength, np.random.default_rng(seed), np.zeros(N)
+        self.later = strength if later is None else later
         self.requests: list = []
         self.replies: list = []
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         keep = np.exp(-0.5)
         self.noise = keep * self.noise + np.sqrt(1 - keep**2) * self.random.standard_normal(N)
-        return x - DECAY * (x - MEAN) + self.strength * self.noise
+        strength = self.strength if len(self.all(Evaluate)) < 25 else self.later
+        return x - DECAY * (x - MEAN) + strength * self.noise
 
     def answer(self, request):
         self.requests.append(request)
@@ -80,6 +83,13 @@ def test_a_state_on_its_way_is_not_called_the_floor():
     noisy = Noisy(strength=1e-4)
     assert noisy.drive(mean_state(MEAN + 1.0, stop=never), evaluations=100) is None
     assert [m.count for m in noisy.all(Mean)][:22] == [*range(4, 25), 4]  # begun anew after 24
+
+
+def test_a_mean_stays_until_the_one_begun_anew_is_better():
+    """On its way for 24 periods, then in a noise under which the next 24 say less than those."""
+    noisy = Noisy(strength=1e-4, later=0.02)
+    assert noisy.drive(mean_state(MEAN + 0.5, stop=never), evaluations=100) is Outcome.FLOOR
+    assert [mean.count for mean in noisy.all(Mean)] == [*range(4, 25)]
 
 
 def test_the_tolerance_ends_it():
