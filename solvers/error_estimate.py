@@ -37,14 +37,23 @@ class TendencyInverse:
         self._own = self._matrix(rate)
         self._factors: Solve = factorise(self._own, self._chain)
         self._rows, _ = scaling(self._own)
+        self._last: tuple[np.ndarray, int, np.ndarray] | None = None  # r, steps and P_s^-1 r
 
     def __call__(
         self, r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None
     ) -> np.ndarray:
         """P_s^-1 r, (n,), of a residual of `steps` steps, by default a period's. rate: s, or one for each unknown,
         (n,); by default that of the factors. Raises SingularMatrix."""
-        n, period = len(r), self._operator.steps
-        right = self._left @ (r * (period / (steps or period)))
+        steps = steps or self._operator.steps
+        if rate is not None:
+            return self._solved(r, steps, rate)
+        if self._last is None or self._last[1] != steps or not np.array_equal(self._last[0], r):
+            self._last = r.copy(), steps, self._solved(r, steps, None)  # a method asks for what was just estimated
+        return self._last[2].copy()
+
+    def _solved(self, r: np.ndarray, steps: int, rate: float | np.ndarray | None) -> np.ndarray:
+        n = len(r)
+        right = self._left @ (r * (self._operator.steps / steps))
         z: np.ndarray | None
         if rate is None and self._chain is None:
             z = self._factors(right)

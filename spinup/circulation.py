@@ -175,10 +175,11 @@ def circulation_balance(
                 None,
             ],
         ]
-    ).tolil()
-    for held in len(u) + len(v) + _one_of_each_basin(balance.tocsr()[len(u) + len(v) :]):
-        balance[held, :] = 0.0
-        balance[held, held] = 1.0
+    ).tocsr()
+    held = np.zeros(balance.shape[0])
+    held[len(u) + len(v) + _one_of_each_basin(balance[len(u) + len(v) :])] = 1.0
+    balance = (diags_array(1 - held) @ balance + diags_array(held)).tocsr()
+    balance.eliminate_zeros()
 
     hydrostatic = _hydrostatic_pressure(grid)
     sources, advections = [], []
@@ -192,7 +193,7 @@ def circulation_balance(
     return Circulation(
         block_array([[a] for a in advections]).tocsr(),
         block_array([sources]).tocsr(),
-        balance.tocsr(),
+        balance,
         u,
         v,
         columns,

@@ -17,4 +17,5 @@ def use_compilation_cache() -> None:
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+        # A model's set-up is made of hundreds of small programs: together they take longer than the large ones.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

@@ -17,7 +17,7 @@ from spinup.state import State
 from spinup.store import RunStore
 from spinup.store.journal import Record, last_error
 
-EVERY = 10  # evaluations for which an operator of the estimator's own serves
+EVERY = 10  # periods for which an operator of the estimator's own serves
 SLOWEST = 1e-6  # a period, the rate at which a conserved total is said to decay: without any there is no inverse
 GUARD = 3.0  # an estimate counts as at most so many times the one before
 
@@ -43,13 +43,19 @@ class ErrorEstimator:
             return 0.0
         if self._operator is None and (kept := self._store.load_estimate_operator(number - 1)) is not None:
             self.use(*kept)  # a run that was stopped goes on with what it estimated with
-        # Early on, the state and with it the operator changes fast: 0, 1, 2, 4, 8, then every tenth.
-        if self._operator is not None and number - self._made < min(EVERY, max(1, self._made)):
-            return 0.0
+        # Early on, the state and with it the operator changes fast: after 0, 1, 2, 4, 8 periods, then every tenth.
+        if self._operator is not None:
+            made, now = self._periods(self._made), self._periods(number)
+            if now - made < min(EVERY, max(1, made)):
+                return 0.0
         operator = self._model.operator(after, border=not self._model.no_circulation)
         self._store.save_estimate_operator(operator, self._model.operator_years)
         self.use(operator, number)
         return self._model.operator_years
+
+    def _periods(self, number: int) -> float:
+        """How long the run was before evaluation `number`."""
+        return self._store.records[number - 1]["model_years"] / self._model.years if number > 0 else 0.0
 
     def estimate(self, residual: np.ndarray, request: Evaluate, records: list[Record]) -> dict[str, float] | None:
         """The rms distance of each variable, in its units, and "all", the norm of the inner product; None where there

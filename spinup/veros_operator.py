@@ -8,6 +8,7 @@ place of Adams-Bashforth, whose memory is no part of the state's slow life, and 
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,13 @@ def colour_grid(shape: tuple[int, ...], *, cyclic: bool) -> np.ndarray:
     tall = min(2 * LEVELS_REACHED + 1, nz)
     k, j, i = np.meshgrid(np.arange(nz) % tall, np.arange(ny) % wide, np.arange(nx) % around, indexing="ij")
     return np.unique((k * wide + j) * around + i, return_inverse=True)[1].reshape(shape)
+
+
+@lru_cache(maxsize=4)
+def reached(shape: tuple[int, ...], *, cyclic: bool) -> list[np.ndarray]:
+    """`sources` of every colour of the grid, flat: the same for every operator on it."""
+    colours = colour_grid(shape, cyclic=cyclic)
+    return [sources(colours, colour, cyclic=cyclic).ravel() for colour in range(colours.max() + 1)]
 
 
 def sources(colours: np.ndarray, colour: int, *, cyclic: bool) -> np.ndarray:
@@ -76,21 +84,21 @@ def step_operator(
     cells = {n: _numbers(layout, n) for n in names}
     shape = layout.variables[0].shape
     colours = colour_grid(shape, cyclic=cyclic)
-    reached = [sources(colours, colour, cyclic=cyclic).ravel() for colour in range(colours.max() + 1)]
+    answers = reached(shape, cyclic=cyclic)
     rows, columns, entries = [], [], []
     implicit: Sparse = None
     coefficients: Coefficients = {}
     for index, v in enumerate(layout.variables):
         size = PERTURBATION * v.scale
-        perturbations = np.zeros((len(reached), len(names), *shape))
-        for colour in range(len(reached)):
+        perturbations = np.zeros((len(answers), len(names), *shape))
+        for colour in range(len(answers)):
             perturbations[colour, index] = ((colours == colour) & v.mask) * size
         changes, coefficients = respond(state, perturbations)
         response = np.asarray(changes) / size
         if not np.isfinite(response).all():
             raise ModelFailure(f"the perturbed steps of {v.name} are not finite")
         implicit = implicit_of(coefficients)
-        for source, answer in zip(reached, response, strict=True):
+        for source, answer in zip(answers, response, strict=True):
             column = np.where(source >= 0, cells[v.name].ravel()[np.maximum(source, 0)], -1)
             for target, name in enumerate(names):
                 row, a = cells[name].ravel(), implicit @ answer[target].ravel()

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 import zarr
 from helpers import LINEAR, assert_same_numbers
+from scipy.sparse import csr_array
 
 import spinup
 from spinup.errors import RunLocked, StoreError, StoreFull, UsageError
@@ -19,6 +20,7 @@ from spinup.run import Progress
 from spinup.store import RunStore, journal, run_store
 from spinup.store.journal import read_journal
 from spinup.store.lock import locked
+from spinup.store.tree import read_sparse, read_tree, sparse_tree, write_tree
 from spinup.store.view import open_state, run_status
 
 
@@ -34,6 +36,21 @@ def partial_run(tmp_path: Path, **options) -> Path:
     run = tmp_path / "run"
     spinup.run(LINEAR, out=run, budget=15, store={"checkpoint_every": 4}, **options)
     return run
+
+
+def test_sparse_matrices_come_back_to_the_bit(tmp_path):
+    """In the order of their entries too, which decides how sums are rounded; empty ones, and explicit zeros."""
+    unsorted = csr_array((np.array([0.1, -0.0, 0.3]), np.array([2, 0, 1]), np.array([0, 2, 3])), shape=(2, 3))
+    matrices = {"one": unsorted, "empty": csr_array((0, 4)), "two": csr_array(np.eye(5) / 3)}
+    group = zarr.open_group(tmp_path / "g", mode="w")
+    write_tree(group, sparse_tree(matrices))
+    found = read_sparse(read_tree(group))
+    assert list(found) == list(matrices)
+    for name, matrix in matrices.items():
+        assert found[name].shape == matrix.shape
+        for part in ("data", "indices", "indptr"):
+            np.testing.assert_array_equal(getattr(found[name], part), getattr(matrix, part))
+        assert np.signbit(found[name].data).tolist() == np.signbit(matrix.data).tolist()
 
 
 # --- reading ---

@@ -15,14 +15,14 @@ BORDER = ("response", "source", "balance")
 
 def operator_tree(operator: StepOperator) -> dict[str, Any]:
     """Its parts as arrays and numbers by name."""
+    matrices = {"matrix": operator.matrix}
     tree: dict[str, Any] = {"steps": operator.steps}
-    parts = {"matrix": operator.matrix, "implicit": operator.implicit}
+    if operator.implicit is not None:
+        matrices["implicit"] = operator.implicit
     if operator.border is not None:
-        parts |= {part: getattr(operator.border, part) for part in BORDER}
+        matrices |= {part: getattr(operator.border, part) for part in BORDER}
         tree["chain"] = operator.border.chain
-    for part, matrix in parts.items():
-        tree |= {} if matrix is None else sparse_tree(part, matrix)
-    return tree
+    return tree | sparse_tree(matrices)
 
 
 def operator_record(path: Path, name: str) -> Path:
@@ -40,11 +40,11 @@ def read_operator(path: Path, name: str) -> tuple[StepOperator, float] | None:
         return None
     group: Any = zarr.open_group(path, mode="r", use_consolidated=False)
     tree = read_tree(group["operators"][name])
-    border = None
-    if "chain" in tree:
-        border = Border(**{part: read_sparse(tree, part) for part in BORDER}, chain=tree["chain"])
-    operator = StepOperator(read_sparse(tree, "matrix"), tree["steps"], read_sparse(tree, "implicit"), border)
-    return operator, record["years"]
+    if "names" not in tree:  # as an older version wrote it: it is made again
+        return None
+    matrices = read_sparse(tree)
+    border = Border(**{part: matrices[part] for part in BORDER}, chain=tree["chain"]) if "chain" in tree else None
+    return StepOperator(matrices["matrix"], tree["steps"], matrices.get("implicit"), border), record["years"]
 
 
 def estimate_operators(path: Path) -> list[int]:

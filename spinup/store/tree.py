@@ -60,16 +60,20 @@ def tree_files(root: Path, group: zarr.Group) -> list[Path]:
     return sorted(p for p in (root / group.path).rglob("*") if p.is_file())
 
 
-def sparse_tree(name: str, matrix: Any) -> dict[str, Any]:
-    """A sparse matrix as arrays of a tree."""
-    rows = csr_array(matrix)
-    parts = {"data": rows.data, "indices": rows.indices, "indptr": rows.indptr, "shape": np.asarray(rows.shape)}
-    return {f"{name}_{part}": value for part, value in parts.items()}
+def sparse_tree(matrices: Mapping[str, Any]) -> dict[str, Any]:
+    """Sparse matrices by name as arrays of a tree, one behind the other: few large arrays are written faster."""
+    rows = [csr_array(matrix) for matrix in matrices.values()]
+    joined = {part: np.concatenate([getattr(m, part) for m in rows]) for part in ("data", "indices", "indptr")}
+    return joined | {"names": " ".join(matrices), "shapes": np.array([m.shape for m in rows])}
 
 
-def read_sparse(tree: Mapping[str, Any], name: str) -> Any:
-    """The matrix that `sparse_tree` made; None where there is none."""
-    if f"{name}_data" not in tree:
-        return None
-    parts = tuple(tree[f"{name}_{part}"] for part in ("data", "indices", "indptr"))
-    return csr_array(parts, shape=tuple(int(n) for n in tree[f"{name}_shape"]))
+def read_sparse(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The matrices that `sparse_tree` was given. Raises KeyError where there are none."""
+    found, entry, row = {}, 0, 0
+    for name, shape in zip(tree["names"].split(), tree["shapes"], strict=True):
+        starts = tree["indptr"][row : row + shape[0] + 1]
+        entries = slice(entry, entry + int(starts[-1]))
+        parts = tree["data"][entries], tree["indices"][entries], starts
+        found[name] = csr_array(parts, shape=tuple(int(n) for n in shape))
+        entry, row = entries.stop, row + len(starts)
+    return found
