@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,7 @@ from solvers import (
     Stop,
     anderson,
     extended_continuation,
+    extrapolation,
     mean_state,
     newton_krylov,
     picard,
@@ -53,6 +54,22 @@ class AndersonSettings(MethodSettings):
     )
     stall_after: int | None = Field(
         None, ge=1, description="give up as stalled after this many evaluations without a new least residual"
+    )
+    bounds: bool = BOUNDS
+    conserve: bool = CONSERVE
+
+
+class ExtrapolationSettings(MethodSettings):
+    """Settings of vector extrapolation; see `solvers.extrapolation`."""
+
+    kind: Literal["rre", "mpe", "dmd"] = Field(
+        "rre", description="reduced rank, minimal polynomial or dynamic mode extrapolation"
+    )
+    dimension: int = Field(5, ge=1, description="degree of the polynomial, or number of modes (k)")
+    wait: int = Field(0, ge=0, description="evaluations before each window, in which fast modes decay")
+    cut: float = Field(1e-10, ge=0, lt=1, description="singular values of the window below this share are left out")
+    growth: float = Field(
+        10.0, gt=0, description="go back to the direct run where a jump makes the residual this many times larger"
     )
     bounds: bool = BOUNDS
     conserve: bool = CONSERVE
@@ -118,6 +135,7 @@ class AutoSettings(MethodSettings):
 METHODS: dict[str, type[MethodSettings]] = {
     "picard": PicardSettings,
     "anderson": AndersonSettings,
+    "extrapolation": ExtrapolationSettings,
     "ptc": PtcSettings,
     "newton": NewtonSettings,
     "extended": ExtendedSettings,
@@ -199,6 +217,7 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         options["preconditioned"] = options["preconditioned"] and model.has_operator
     algorithms: dict[str, Callable[..., Flow]] = {
         "anderson": anderson,
+        "extrapolation": extrapolation,
         "ptc": pseudo_transient,
         "newton": newton_krylov,
     }
