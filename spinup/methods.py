@@ -44,6 +44,7 @@ class PicardSettings(MethodSettings):
 class AndersonSettings(MethodSettings):
     """Settings of Anderson acceleration; see `solvers.anderson`."""
 
+    type: Literal[1, 2] = Field(2, description="2: the least residual; 1: a residual orthogonal to the steps")
     depth: int = Field(5, ge=1, description="differences held (m)")
     mixing: float = Field(1.0, gt=0, description="mixing parameter (β)")
     every: int = Field(1, ge=1, description="periodic mixing: an Anderson step each so many evaluations")
