@@ -1,13 +1,14 @@
-"""Model years to a true error, of every method and of SciPy's, on the same map from the same starts.
+"""Model years to a true error, of every method and of other libraries', on the same map from the same starts.
 
     python -m benchmarks acc-coarse                  # an hour or two; the direct run is kept, and goes on where it was
     python -m benchmarks acc-coarse --short          # minutes: is the harness alive?
+    python -m benchmarks acc-coarse --methods scipy.optimize.broyden1 aa.type2 --results runs/peers   # some, elsewhere
 
 Direct integration is run first, to its own equilibrium where there is time for it (2500 years), at least to the last
 start. Then every method starts from rest and from years of the direct run. A state's error is its distance to the
 equilibrium that the run itself ends in, found by integrating its end directly; for `auto-keep-basin` to the end of the
-direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end. Results:
-benchmarks/results/CASE.json.
+direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end. Solvers of
+other libraries: benchmarks/peers.py; those that are not installed are left out. Results: benchmarks/results/CASE.json.
 """
 
 import argparse
@@ -18,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import optimize
 
 import spinup
+from benchmarks.peers import PEERS
 from solvers.averaging import add_block, no_blocks, standard_error
 from spinup.provenance import git_state
 from spinup.report.thinned import THINNED, thinned
@@ -36,7 +37,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "ptc": {"method": "ptc", "budget": 60, "tolerance": 1e-9},
     "anderson": {"method": "anderson", "budget": 100, "tolerance": 1e-9, "settings": {"depth": 20, "every": 5}},
 }
-PEERS = {"scipy.optimize.anderson": {"M": 10}, "scipy.optimize.broyden1": {}}
 PEER_YEARS = 60
 KEPT = 90  # evaluations of the direct run, for reports to show other runs next to
 
@@ -165,7 +165,7 @@ def mean_compared(bench: Bench, mean: Any, state: dict[str, Any]) -> dict[str, A
 
 
 def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
-    """One of SciPy's from one start: F(x) = T(x) - x, the rest of the state carried."""
+    """Another library's from one start, the rest of the state carried."""
     carried = bench.start(year)
     years: list[float] = []
     states: list[np.ndarray] = []
@@ -173,7 +173,7 @@ def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
     class Spent(Exception):
         pass
 
-    def residual(x: np.ndarray) -> np.ndarray:
+    def T(x: np.ndarray) -> np.ndarray:
         nonlocal carried
         if len(years) == PEER_YEARS:
             raise Spent
@@ -181,12 +181,11 @@ def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
         carried = bench.model.evaluate(bench.model.replace(carried, fields))
         states.append(bench.layout.pack(bench.model.fields(carried)))
         years.append(float(len(years) + 1))
-        return states[-1] - x
+        return states[-1].copy()  # theirs to write into
 
     began, outcome = time.perf_counter(), "converged"
-    solve = getattr(optimize, method.rpartition(".")[2])
     try:
-        solve(residual, bench.layout.pack(bench.model.fields(carried)), f_tol=1e-9, line_search=None, **PEERS[method])
+        PEERS[method].solve(T, bench.layout.pack(bench.model.fields(carried)))
     except Spent:
         outcome = "budget"
     except Exception as error:  # the peer, or the model at what the peer asks of it
@@ -260,12 +259,13 @@ def main() -> None:
     parser.add_argument("--continued", type=int, default=40, help="direct years that the end of a run is judged by")
     parser.add_argument("--mean-years", type=int, default=1000, help="direct years that a mean state is judged by")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"), help="where the runs go")
-    parser.add_argument("--methods", nargs="*", default=["auto", "auto-keep-basin", "ptc", "anderson", *PEERS])
+    parser.add_argument("--results", type=Path, help="where the results go (default: benchmarks/results)")
+    parser.add_argument("--methods", nargs="*", default=[*METHODS, *PEERS])
     parser.add_argument("--starts", nargs="*", type=int, default=[0, 10, 30, 100])
     options = parser.parse_args()
     if options.short:
         options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
-    folder = options.folder if options.short else RESULTS
+    folder = options.results or (options.folder if options.short else RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
     years = 60 if options.short else options.direct_years
     bench = Bench(options.case, options.folder, years, options.continued, options.mean_years)
@@ -274,6 +274,9 @@ def main() -> None:
         thinned(options.folder / f"{options.case}-direct", kept, folder / f"{options.case}-direct{THINNED}")
     rows = [direct_row(bench)]
     for method in options.methods:
+        if method in PEERS and not PEERS[method].installed:
+            print(f"{method} is left out: {PEERS[method].module} is not installed; pip install 'spinup[peers]' has it")
+            continue
         for year in options.starts:
             rows.append((peer if method in PEERS else row)(bench, method, year))
             print(json.dumps(rows[-1]), flush=True)
