@@ -99,6 +99,23 @@ def test_mpe_is_the_arnoldi_method(k):
     np.testing.assert_allclose(extrapolated("mpe", x, u, EUCLIDEAN, 0.0), problem.T(problem.x0 + K @ y), atol=1e-8)
 
 
+@pytest.mark.parametrize("slowest", [1e-3, 0.02, 0.3])
+@pytest.mark.parametrize("seed", range(5))
+def test_mpe_leaves_the_larger_residual_and_the_smaller_error(slowest, seed):
+    """Of a symmetric map whose modes decay: MPE is then the method of conjugate gradients and RRE that of minimal
+    residuals (M. R. Hestenes and E. Stiefel, J. Res. Nat. Bur. Stand. 49 (1952), 409-436, section 7). The residual is
+    that of the combination of the x_j, of which s is T."""
+    problem = known_spectrum(1 - np.geomspace(slowest, 0.9, 20), seed, normal=True)
+    b = problem.T(np.zeros(20))
+    J = np.column_stack([problem.T(e) - b for e in np.eye(20)])
+    for k in (2, 4, 6):
+        x, u = window(problem.T, problem.x0, k)
+        rre, mpe = (extrapolated(kind, x, u, EUCLIDEAN, 0.0) for kind in ("rre", "mpe"))
+        assert np.linalg.norm(mpe - problem.solution) < np.linalg.norm(rre - problem.solution)
+        of_rre, of_mpe = (np.linalg.norm(s - np.linalg.solve(J, s - b)) for s in (rre, mpe))
+        assert of_mpe > of_rre
+
+
 def test_dmd_finds_complex_modes():
     spiral = 0.95 * np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])
     J = np.zeros((3, 3))
