@@ -45,9 +45,9 @@ def extrapolation(
     stop: Stop,
     checkpoint: Mapping[str, Any] | None = None,
     inner: InnerProduct = EUCLIDEAN,
-    kind: str = "rre",
-    dimension: int = 5,
-    wait: int = 0,
+    kind: str = "mpe",
+    dimension: int = 10,
+    wait: int = 5,
     cut: float = 1e-10,
     growth: float = 10.0,
     project: Callable[[Array], Array] | None = None,
@@ -56,7 +56,7 @@ def extrapolation(
 
     A cycle is `wait` evaluations that let fast modes decay, a window of dimension + 1 that is extrapolated, and a jump.
 
-    kind: "rre", "mpe" or "dmd".
+    kind: "mpe", "rre" or "dmd".
     dimension: k, the degree of the polynomial, or the number of modes.
     cut: singular values below this share of the largest are left out.
     growth: a candidate whose residual is more than this many times that of the evaluation before is given up, as is

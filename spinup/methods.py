@@ -63,11 +63,11 @@ class AndersonSettings(MethodSettings):
 class ExtrapolationSettings(MethodSettings):
     """Settings of vector extrapolation; see `solvers.extrapolation`."""
 
-    kind: Literal["rre", "mpe", "dmd"] = Field(
-        "rre", description="reduced rank, minimal polynomial or dynamic mode extrapolation"
+    kind: Literal["mpe", "rre", "dmd"] = Field(
+        "mpe", description="minimal polynomial, reduced rank or dynamic mode extrapolation"
     )
-    dimension: int = Field(5, ge=1, description="degree of the polynomial, or number of modes (k)")
-    wait: int = Field(0, ge=0, description="evaluations before each window, in which fast modes decay")
+    dimension: int = Field(10, ge=1, description="degree of the polynomial, or number of modes (k)")
+    wait: int = Field(5, ge=0, description="evaluations before each window, in which fast modes decay")
     cut: float = Field(1e-10, ge=0, lt=1, description="singular values of the window below this share are left out")
     growth: float = Field(
         10.0, gt=0, description="go back to the direct run where a jump makes the residual this many times larger"

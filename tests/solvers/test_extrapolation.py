@@ -14,6 +14,7 @@ from solvers.extrapolation import dynamic_modes, extrapolated, minimal_polynomia
 from solvers.inner import EUCLIDEAN
 
 KINDS = ["rre", "mpe", "dmd"]
+at_once = partial(extrapolation, wait=0)
 STIFF = known_spectrum(np.concatenate([1 - np.geomspace(1e-3, 1, 20), np.linspace(-0.8, 0.8, 30)]), 3)
 
 
@@ -54,7 +55,7 @@ def asked(requests):
 def test_a_minimal_polynomial_of_degree_k_ends_in_one_cycle(xp, kind, degree):
     """Sidi 2017, theorem 1.3: x_0 .. x_{k+1} are enough; many eigenvectors, few eigenvalues."""
     problem = known_spectrum(np.linspace(-0.5, 0.95, degree).repeat(3), 1, normal=True)
-    flow = extrapolation(xp.asarray(problem.x0), stop=never, kind=kind, dimension=degree)
+    flow = at_once(xp.asarray(problem.x0), stop=never, kind=kind, dimension=degree)
     x = asked(drive(flow, problem.map(xp), degree + 2)[0])[-1]
     np.testing.assert_allclose(x, problem.solution, atol=1e-10)
 
@@ -213,7 +214,7 @@ def test_it_beats_direct_integration_on_slow_tracers(kind, wait):
 @pytest.mark.parametrize("kind", KINDS)
 def test_solves_the_h_equation(kind):
     problem = h_equation(64)
-    method = partial(extrapolation, kind=kind, dimension=3)
+    method = partial(at_once, kind=kind, dimension=3)
     result = solve(problem.T, problem.x0, method, tolerance=1e-10, max_evaluations=60)
     assert result.outcome is Outcome.CONVERGED
     assert np.linalg.norm(problem.T(result.x) - result.x) <= 1e-10  # Picard: 97
@@ -230,7 +231,7 @@ def test_a_conserved_total_is_kept(kind):
     start = np.full(n, 3.0)
     stop = lambda x, g: np.abs(g - x).max() < 1e-10  # noqa: E731
     for project, error in ((None, 1e-5), (lambda x: x + (60 - x.sum()) / n, 1e-12)):
-        flow = extrapolation(start, stop=stop, kind=kind, dimension=8, project=project)
+        flow = at_once(start, stop=stop, kind=kind, dimension=8, project=project)
         requests, outcome = drive(flow, lambda x: J @ x + source, 300)
         assert outcome is Outcome.CONVERGED
         for x in asked(requests):
@@ -240,7 +241,7 @@ def test_a_conserved_total_is_kept(kind):
 
 def test_candidates_stay_within_bounds(xp):
     problem = h_equation(32)
-    flow = extrapolation(xp.ones(32), stop=never, dimension=2, project=within(xp.ones(32), xp.full(32, 1.1)))
+    flow = at_once(xp.ones(32), stop=never, dimension=2, project=within(xp.ones(32), xp.full(32, 1.1)))
     states = asked(drive(flow, problem.map(xp), 4)[0])
     assert states[3].max() == 1.1
     assert states[2].max() > 1.1  # the direct run's own
@@ -256,7 +257,7 @@ def bad(request):
 
 def test_a_failing_candidate_goes_back_to_the_direct_run(bad):
     answers = iter([STIFF.T] * 4 + [lambda x: bad] + [STIFF.T] * 9)
-    requests, outcome = drive(extrapolation(STIFF.x0, stop=never, dimension=3), lambda x: next(answers)(x), 9)
+    requests, outcome = drive(at_once(STIFF.x0, stop=never, dimension=3), lambda x: next(answers)(x), 9)
     assert outcome is None
     states = asked(requests)
     np.testing.assert_array_equal(states[5], STIFF.T(states[3]))
@@ -268,14 +269,14 @@ def test_a_candidate_that_is_too_far_off_goes_back_to_the_direct_run():
     """Scalar steps 1, 1/2: all kinds ask for the limit, 2; there the residual is 100 times the last one."""
     for kind in KINDS:
         for growth, where in ((199.0, 1.5), (201.0, 102.0)):
-            flow = extrapolation(np.zeros(1), stop=never, kind=kind, dimension=1, growth=growth)
+            flow = at_once(np.zeros(1), stop=never, kind=kind, dimension=1, growth=growth)
             T = {0.0: 1.0, 1.0: 1.5, 2.0: 102.0}
             requests, _ = drive(flow, lambda x, T=T: np.array([T.get(round(float(x[0]), 9), 0.0)]), 4)
             assert [round(float(x[0]), 9) for x in asked(requests)] == [0.0, 1.0, 2.0, where]
 
 
 def test_a_failure_of_the_direct_run_ends_it(bad):
-    flow = extrapolation(STIFF.x0, stop=never, dimension=3)
+    flow = at_once(STIFF.x0, stop=never, dimension=3)
     answers = iter([STIFF.T, STIFF.T, lambda x: bad])
     _, outcome = drive(flow, lambda x: next(answers)(x), 9)
     assert outcome is Outcome.UNSTABLE
@@ -283,13 +284,13 @@ def test_a_failure_of_the_direct_run_ends_it(bad):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_equilibrium_is_left_alone(kind):
-    flow = extrapolation(np.ones(4), stop=never, kind=kind, dimension=2)
+    flow = at_once(np.ones(4), stop=never, kind=kind, dimension=2)
     for x in asked(drive(flow, lambda x: x, 12)[0]):
         np.testing.assert_array_equal(x, 1.0)
 
 
 def test_no_array_is_written_into():
-    flow = extrapolation(STIFF.x0, stop=never, dimension=3, wait=1)
+    flow = at_once(STIFF.x0, stop=never, dimension=3, wait=1)
 
     def T(x):
         x.setflags(write=False)
@@ -309,7 +310,7 @@ def test_no_array_is_written_into():
 )
 def test_settings_out_of_range(option, value):
     with pytest.raises(ValueError, match=f"{option} must be .*, got {value}"):
-        next(extrapolation(np.zeros(2), stop=never, **{option: value}))
+        next(at_once(np.zeros(2), stop=never, **{option: value}))
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
@@ -327,7 +328,7 @@ def test_resumed_at_any_step_it_goes_on_to_the_bit(xp, options):
     problem = h_equation(67)
     T, x0 = problem.map(xp), xp.asarray(problem.x0)
     weights = xp.linspace(0.5, 1.5, x0.shape[0])
-    start = partial(extrapolation, x0, stop=never, dimension=2, inner=InnerProduct(weights=weights), **options)
+    start = partial(at_once, x0, stop=never, dimension=2, inner=InnerProduct(weights=weights), **options)
 
     def scripted(first):
         number = iter(range(first, 100))
