@@ -17,9 +17,8 @@ Differs from the sources:
    and costs nothing.
 2. Singular values below a share of the largest are left out of the small problems: a step of a nonlinear or noisy map
    says nothing in directions in which the window hardly moved.
-3. Of the dynamic modes only those with |λ| < 1 go to their limit, and of those only the ones that are known well enough
-   to say so: the residual ||A φ - λ φ|| / ||φ|| of a mode (M. J. Colbrook and A. Townsend, Commun. Pure Appl. Math. 77
-   (2024), 221-283) must be below |1 - λ|. The rest stay where the direct run has brought them.
+3. Of the dynamic modes only those with |λ| < 1 go to their limit. The rest stay where the direct run has brought them,
+   and so does what the modes do not span.
 4. A candidate is judged by its residual, and given up for the direct run's state where that is too large.
 
 Shapes: x, u_j are flat vectors (n,); Q has at most k + 1 columns. Requests: Evaluate, then Checkpoint, at each step.
@@ -49,7 +48,7 @@ def extrapolation(
     dimension: int = 10,
     wait: int = 5,
     cut: float = 1e-10,
-    growth: float = 10.0,
+    growth: float = 100.0,
     project: Callable[[Array], Array] | None = None,
 ) -> Flow:
     """Direct integration from x, shape (n,), extrapolated to its limit again and again.
@@ -157,9 +156,8 @@ def dynamic_modes(R: np.ndarray, cut: float) -> np.ndarray:
     rates, y = np.linalg.eig(W[:, kept].T @ after @ basis)
     g, modes = basis @ y, W[:, kept] @ y  # modes are of unit length
     b = np.linalg.lstsq(modes, R[:, -1].astype(complex), rcond=None)[0]
-    unknown = np.linalg.norm(after @ g - rates * modes, axis=0)
-    known = (abs(rates) < 1) & (np.maximum(unknown, ROUNDING) < abs(1 - rates))
-    share = np.where(known, b * rates / np.where(known, 1 - rates, 1.0), 0.0)
+    decays = (abs(rates) < 1) & (abs(1 - rates) > ROUNDING)
+    share = np.where(decays, b * rates / np.where(decays, 1 - rates, 1.0), 0.0)
     return np.append((g @ share).real, 0.0)
 
 

@@ -70,7 +70,7 @@ class ExtrapolationSettings(MethodSettings):
     wait: int = Field(5, ge=0, description="evaluations before each window, in which fast modes decay")
     cut: float = Field(1e-10, ge=0, lt=1, description="singular values of the window below this share are left out")
     growth: float = Field(
-        10.0, gt=0, description="go back to the direct run where a jump makes the residual this many times larger"
+        100.0, gt=0, description="go back to the direct run where a jump makes the residual this many times larger"
     )
     bounds: bool = BOUNDS
     conserve: bool = CONSERVE
