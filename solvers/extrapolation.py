@@ -15,8 +15,8 @@ All three are s = x_{k+1} + Q R a, a from R alone.
 Differs from the sources:
 1. The combination is of the x_{j+1}, not of the x_j, as the authors allow: it is T of their answer where T is affine,
    and costs nothing.
-2. Singular values below a share of the largest are left out of the small problems: a step of a nonlinear or noisy map
-   says nothing in directions in which the window hardly moved.
+2. Singular values below RANK of the largest are left out of the small problems: near the end of a minimal polynomial
+   they are rounding. Larger ones, of noise, are no better left out.
 3. Of the dynamic modes only those with |λ| < 1 go to their limit. The rest stay where the direct run has brought them,
    and so does what the modes do not span.
 4. A candidate is judged by its residual, and given up for the direct run's state where that is too large.
@@ -35,6 +35,7 @@ from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Note, O
 from solvers.vectors import combine
 
 EPS = float(np.finfo(float).eps)
+RANK = 1e-10
 ROUNDING = 1e-12  # what is this near to having no limit has none
 
 
@@ -47,7 +48,6 @@ def extrapolation(
     kind: str = "mpe",
     dimension: int = 10,
     wait: int = 5,
-    cut: float = 1e-10,
     growth: float = 100.0,
     project: Callable[[Array], Array] | None = None,
 ) -> Flow:
@@ -57,14 +57,13 @@ def extrapolation(
 
     kind: "mpe", "rre" or "dmd".
     dimension: k, the degree of the polynomial, or the number of modes.
-    cut: singular values below this share of the largest are left out.
     growth: a candidate whose residual is more than this many times that of the evaluation before is given up, as is
         one at which the map fails: the run goes on from where direct integration was, with a new cycle.
     project: applied to every candidate; `within(lower, upper)` keeps it within bounds.
 
     UNSTABLE where the map fails in the direct run. ValueError: a setting out of range.
     """
-    _check(kind, dimension, wait, cut, growth)
+    _check(kind, dimension, wait, growth)
     saved = {"x": x} if checkpoint is None else checkpoint
     asarray = x.__array_namespace__().asarray
     x = asarray(saved["x"])
@@ -93,7 +92,7 @@ def extrapolation(
             else:
                 window = [*window, u]
             if len(window) == dimension + 1:
-                x, direct, least = extrapolated(kind, g, window, inner, cut), g, norm
+                x, direct, least = extrapolated(kind, g, window, inner), g, norm
                 if project is not None:
                     x = project(x)
                 window, waited = [], 0
@@ -102,7 +101,7 @@ def extrapolation(
         yield Checkpoint(state if direct is None else state | {"direct": direct})
 
 
-def extrapolated(kind: str, x: Array, window: Sequence[Array], inner: InnerProduct, cut: float) -> Array:
+def extrapolated(kind: str, x: Array, window: Sequence[Array], inner: InnerProduct, cut: float = RANK) -> Array:
     """s of the header, (n,), from x_{k+1} and u_0 .. u_k; x itself where the window says nothing of a limit."""
     Q, R = orthogonalised(window, inner)
     return combine([x, *Q], [1.0, *(R @ KINDS[kind](R, cut)).tolist()])
@@ -168,13 +167,12 @@ KINDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 }
 
 
-def _check(kind: str, dimension: int, wait: int, cut: float, growth: float) -> None:
+def _check(kind: str, dimension: int, wait: int, growth: float) -> None:
     """ValueError: a setting out of range."""
     rules = [
         ("kind", kind, kind in KINDS, f"one of {', '.join(KINDS)}"),
         ("dimension", dimension, dimension >= 1, "at least 1"),
         ("wait", wait, wait >= 0, "at least 0"),
-        ("cut", cut, 0 <= cut < 1, "from 0 to below 1"),
         ("growth", growth, growth > 0, "above 0"),
     ]
     for name, value, good, rule in rules:

@@ -68,7 +68,6 @@ class ExtrapolationSettings(MethodSettings):
     )
     dimension: int = Field(10, ge=1, description="degree of the polynomial, or number of modes (k)")
     wait: int = Field(5, ge=0, description="evaluations before each window, in which fast modes decay")
-    cut: float = Field(1e-10, ge=0, lt=1, description="singular values of the window below this share are left out")
     growth: float = Field(
         100.0, gt=0, description="go back to the direct run where a jump makes the residual this many times larger"
     )
