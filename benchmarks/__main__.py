@@ -300,7 +300,7 @@ def main() -> None:
     rows = [direct_row(bench)]
     for method in options.methods:
         if method in PEERS and not PEERS[method].installed:
-            print(f"{method} is left out: {PEERS[method].module} is not installed; pip install 'spinup[peers]' has it")
+            print(f"{method} is left out: {PEERS[method].module} is not installed (extras: peers, petsc)")
             continue
         for year in options.starts:
             rows.append((peer if method in PEERS else row)(bench, method, year))
