@@ -1,12 +1,15 @@
-"""Model years to a true error, of every method and of SciPy's, on the same map from the same starts.
+"""Model years to a true error, of every method and of other libraries', on the same map from the same starts.
 
     python -m benchmarks acc-coarse                  # an hour or two; the direct run is kept, and goes on where it was
     python -m benchmarks acc-coarse --short          # minutes: is the harness alive?
+    python -m benchmarks acc-coarse --methods scipy.optimize.broyden1 aa.type2 --results runs/peers   # some, elsewhere
 
 Direct integration is run first, to its own equilibrium where there is time for it (2500 years), at least to the last
 start. Then every method starts from rest and from years of the direct run. A state's error is its distance to the
-equilibrium that the run itself ends in, found by integrating its end directly; for `auto-keep-basin` to the end of the
-direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end. Results:
+equilibrium that the run itself ends in, found by integrating its end directly, and by `auto` where that end is still on
+its way: an end that is 1 K away may move by a tenth of that in 40 years. For `auto-keep-basin` it is that to the end of
+the direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end.
+Solvers of other libraries: benchmarks/peers.py; those that are not installed are left out. Results:
 benchmarks/results/CASE.json.
 """
 
@@ -18,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import optimize
 
 import spinup
+from benchmarks.peers import PEERS
+from solvers import Outcome
 from solvers.averaging import add_block, no_blocks, standard_error
 from spinup.provenance import git_state
 from spinup.report.thinned import THINNED, thinned
@@ -35,9 +39,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "auto-keep-basin": {"method": "auto-keep-basin", "budget": 13, "tolerance": TIGHT},
     "ptc": {"method": "ptc", "budget": 60, "tolerance": 1e-9},
     "anderson": {"method": "anderson", "budget": 100, "tolerance": 1e-9, "settings": {"depth": 20, "every": 5}},
+    "anderson-type-1": {
+        "method": "anderson",
+        "budget": 100,
+        "tolerance": 1e-9,
+        "settings": {"type": 1, "depth": 20, "every": 5},
+    },
+    "extrapolation": {"method": "extrapolation", "budget": 100, "tolerance": 1e-9},
 }
-PEERS = {"scipy.optimize.anderson": {"M": 10}, "scipy.optimize.broyden1": {}}
 PEER_YEARS = 60
+SETTLE_YEARS = 20
 KEPT = 90  # evaluations of the direct run, for reports to show other runs next to
 
 
@@ -106,6 +117,19 @@ class Bench:
             state = self.model.evaluate(state)
         return state
 
+    def settled(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The equilibrium that `auto` finds from a state, where it finds one within SETTLE_YEARS; else the state."""
+        out = self.folder / f"{self.case.name}-settled-{time.time_ns()}"
+        options = {"method": "auto", "tolerance": TIGHT, "budget": SETTLE_YEARS}
+        result = spinup.run(self.case, out=out, start=state, start_periods=0, **options)
+        return full_state(out) if result.outcome is Outcome.CONVERGED else state
+
+
+def full_state(run: Path) -> dict[str, Any]:
+    """The newest full state of a run."""
+    state = spinup.open_state(run)
+    return {str(name): np.asarray(state[name]) for name in state.variables}
+
 
 def years_until_below(years: list[float], errors: list[float], level: float) -> float | None:
     """Model years after which the error never again exceeds the level; None where it still does at the end."""
@@ -121,8 +145,7 @@ def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     began = time.perf_counter()
     result = spinup.run(bench.case, out=out, start=bench.start(year), start_periods=0, **METHODS[method])
     wall = time.perf_counter() - began
-    run, state = spinup.open(out, verify=False), spinup.open_state(out)
-    state = {str(name): np.asarray(state[name]) for name in state.variables}
+    run, state = spinup.open(out, verify=False), full_state(out)
     states = [bench.vector(run, i) for i in range(result.evaluations)]
     before = [bench.vector(run, i, "_before") for i in range(result.evaluations)]
     estimates = [None if np.isnan(e) else float(e) for e in run.error_estimate.values]
@@ -165,7 +188,7 @@ def mean_compared(bench: Bench, mean: Any, state: dict[str, Any]) -> dict[str, A
 
 
 def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
-    """One of SciPy's from one start: F(x) = T(x) - x, the rest of the state carried."""
+    """Another library's from one start, the rest of the state carried."""
     carried = bench.start(year)
     years: list[float] = []
     states: list[np.ndarray] = []
@@ -173,7 +196,7 @@ def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
     class Spent(Exception):
         pass
 
-    def residual(x: np.ndarray) -> np.ndarray:
+    def T(x: np.ndarray) -> np.ndarray:
         nonlocal carried
         if len(years) == PEER_YEARS:
             raise Spent
@@ -181,12 +204,11 @@ def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
         carried = bench.model.evaluate(bench.model.replace(carried, fields))
         states.append(bench.layout.pack(bench.model.fields(carried)))
         years.append(float(len(years) + 1))
-        return states[-1] - x
+        return states[-1].copy()  # theirs to write into
 
     began, outcome = time.perf_counter(), "converged"
-    solve = getattr(optimize, method.rpartition(".")[2])
     try:
-        solve(residual, bench.layout.pack(bench.model.fields(carried)), f_tol=1e-9, line_search=None, **PEERS[method])
+        PEERS[method].solve(T, bench.layout.pack(bench.model.fields(carried)))
     except Spent:
         outcome = "budget"
     except Exception as error:  # the peer, or the model at what the peer asks of it
@@ -207,9 +229,11 @@ def judged(
 ) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
     """Errors against where the end goes when it is integrated on; and where that is, by phase of the cycle."""
     later = bench.integrated(end, bench.continued)
+    moved = bench.distance(*(bench.layout.pack(bench.model.fields(s)) for s in (later, end)))
+    if moved > STABLE and bench.model.has_operator and not bench.model.cycle_steps:
+        later = bench.settled(later)
     cycle = bench.along(later, phases)
     own = cycle[int(phases[-1])]
-    moved = bench.distance(own, bench.layout.pack(bench.model.fields(end)))
     against = [bench.end if method == "auto-keep-basin" else cycle[int(phase)] for phase in phases[1:]]
     away = bench.distance(cycle.get(0, own), bench.end) if bench.arrived else None
     other = "its own: the direct run is not there yet" if away is None else f"other: {away:.3g} K away"
@@ -260,12 +284,13 @@ def main() -> None:
     parser.add_argument("--continued", type=int, default=40, help="direct years that the end of a run is judged by")
     parser.add_argument("--mean-years", type=int, default=1000, help="direct years that a mean state is judged by")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"), help="where the runs go")
-    parser.add_argument("--methods", nargs="*", default=["auto", "auto-keep-basin", "ptc", "anderson", *PEERS])
+    parser.add_argument("--results", type=Path, help="where the results go (default: benchmarks/results)")
+    parser.add_argument("--methods", nargs="*", default=[*METHODS, *PEERS])
     parser.add_argument("--starts", nargs="*", type=int, default=[0, 10, 30, 100])
     options = parser.parse_args()
     if options.short:
         options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
-    folder = options.folder if options.short else RESULTS
+    folder = options.results or (options.folder if options.short else RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
     years = 60 if options.short else options.direct_years
     bench = Bench(options.case, options.folder, years, options.continued, options.mean_years)
@@ -274,6 +299,9 @@ def main() -> None:
         thinned(options.folder / f"{options.case}-direct", kept, folder / f"{options.case}-direct{THINNED}")
     rows = [direct_row(bench)]
     for method in options.methods:
+        if method in PEERS and not PEERS[method].installed:
+            print(f"{method} is left out: {PEERS[method].module} is not installed (extras: peers, petsc)")
+            continue
         for year in options.starts:
             rows.append((peer if method in PEERS else row)(bench, method, year))
             print(json.dumps(rows[-1]), flush=True)

@@ -6,6 +6,7 @@ from solvers.bounds import within
 from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import error_estimate
 from solvers.extended import extended_continuation
+from solvers.extrapolation import extrapolation
 from solvers.inner import InnerProduct
 from solvers.newton_krylov import newton_krylov
 from solvers.picard import picard
@@ -46,6 +47,7 @@ __all__ = [
     "anderson",
     "error_estimate",
     "extended_continuation",
+    "extrapolation",
     "mean_state",
     "newton_krylov",
     "picard",

@@ -1,4 +1,4 @@
-"""Anderson acceleration, type II, of x = T(x).
+"""Anderson acceleration of x = T(x), of type II unless type I is asked for.
 
 Source: H. F. Walker and P. Ni, Anderson acceleration for fixed-point iterations, SIAM J. Numer. Anal. 49 (2011),
 1715-1735, Algorithm AA in the unconstrained form of section 2. Mixing: D. G. Anderson, J. ACM 12 (1965), 547-560.
@@ -7,7 +7,7 @@ Source: H. F. Walker and P. Ni, Anderson acceleration for fixed-point iterations
     x_{k+1} = x̄ + β f̄,   x̄ = x_k - sum_j gamma_j (x_{j+1} - x_j),   f̄ = f_k - sum_j gamma_j df_j
 
 Differs from the source:
-1. Least squares by the seminormal equations; see secants.py.
+1. Least squares by the seminormal equations; see secants.py. Type I, another gamma: see oblique.py.
 2. h_j = x_j + β f_j is kept, not the difference of two: x_{k+1} = sum_j alpha_j h_j, alpha from gamma. For β = 1 it is
    the reply itself, so nothing is computed or stored twice.
 3. Optional: Tikhonov term; periodic steps (P. P. Pratapa, P. Suryanarayana, J. E. Pask, J. Comput. Phys. 306 (2016),
@@ -21,11 +21,14 @@ from math import inf, isfinite
 from typing import Any
 
 from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.oblique import ObliqueSecants
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Outcome, Stop
 from solvers.secants import Secants
 from solvers.vectors import Pair, between
 
 TRIES = 5  # failures in a row, or ways tried from the best state, before giving up
+
+HISTORIES: dict[int, Callable[..., Secants]] = {1: ObliqueSecants, 2: Secants}
 
 Mixing = float | Callable[[int, float], float]
 
@@ -36,6 +39,7 @@ def anderson(
     stop: Stop,
     checkpoint: Mapping[str, Any] | None = None,
     inner: InnerProduct = EUCLIDEAN,
+    type: int = 2,
     depth: int = 5,
     mixing: Mixing = 1.0,
     every: int = 1,
@@ -47,6 +51,7 @@ def anderson(
 ) -> Flow:
     """Anderson(depth) from x, shape (n,). Walker & Ni 2011, Algorithm AA.
 
+    type: 2, the least residual, or 1, a residual orthogonal to the steps.
     depth: differences held; 0 is damped Picard iteration.
     mixing: β > 0, or β(k, gain) for step k = 0, 1, ..., where gain = ‖f̄‖ / ‖f‖ in [0, 1] is what the least
         squares leave of the residual. A β that varies costs one more pass over the differences.
@@ -63,9 +68,9 @@ def anderson(
     first evaluation; STALLED when all that has been tried from the best state.
     A checkpoint goes on to the bit, given the same settings. ValueError: a setting out of range.
     """
-    _check(depth, mixing, every, condition_limit, tikhonov, restart_growth, stall_after)
+    _check(type, depth, mixing, every, condition_limit, tikhonov, restart_growth, stall_after)
     damping = 1.0 if callable(mixing) else float(mixing)
-    secants = Secants(inner, depth, damping, checkpoint or {}, x.__array_namespace__().asarray)
+    secants = HISTORIES[type](inner, depth, damping, checkpoint or {}, x.__array_namespace__().asarray)
     at = _Position(x, checkpoint, keep_best=restart_growth is not None)
 
     while True:
@@ -165,6 +170,7 @@ def damping_of(mixing: Mixing, step: int, gain: float) -> float:
 
 
 def _check(
+    type: int,
     depth: int,
     mixing: Mixing,
     every: int,
@@ -175,6 +181,7 @@ def _check(
 ) -> None:
     """ValueError: a setting out of range."""
     rules = [
+        ("type", type, type in HISTORIES, "1 or 2"),
         ("depth", depth, depth >= 0, "at least 0"),
         ("mixing", mixing, callable(mixing) or mixing > 0, "above 0, or a function"),
         ("every", every, every >= 1, "at least 1"),

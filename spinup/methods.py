@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -12,6 +12,7 @@ from solvers import (
     Stop,
     anderson,
     extended_continuation,
+    extrapolation,
     mean_state,
     newton_krylov,
     picard,
@@ -43,6 +44,7 @@ class PicardSettings(MethodSettings):
 class AndersonSettings(MethodSettings):
     """Settings of Anderson acceleration; see `solvers.anderson`."""
 
+    type: Literal[1, 2] = Field(2, description="2: the least residual; 1: a residual orthogonal to the steps")
     depth: int = Field(5, ge=1, description="differences held (m)")
     mixing: float = Field(1.0, gt=0, description="mixing parameter (β)")
     every: int = Field(1, ge=1, description="periodic mixing: an Anderson step each so many evaluations")
@@ -53,6 +55,21 @@ class AndersonSettings(MethodSettings):
     )
     stall_after: int | None = Field(
         None, ge=1, description="give up as stalled after this many evaluations without a new least residual"
+    )
+    bounds: bool = BOUNDS
+    conserve: bool = CONSERVE
+
+
+class ExtrapolationSettings(MethodSettings):
+    """Settings of vector extrapolation; see `solvers.extrapolation`."""
+
+    kind: Literal["mpe", "rre", "dmd"] = Field(
+        "mpe", description="minimal polynomial, reduced rank or dynamic mode extrapolation"
+    )
+    dimension: int = Field(10, ge=1, description="degree of the polynomial, or number of modes (k)")
+    wait: int = Field(5, ge=0, description="evaluations before each window, in which fast modes decay")
+    growth: float = Field(
+        100.0, gt=0, description="go back to the direct run where a jump makes the residual this many times larger"
     )
     bounds: bool = BOUNDS
     conserve: bool = CONSERVE
@@ -118,6 +135,7 @@ class AutoSettings(MethodSettings):
 METHODS: dict[str, type[MethodSettings]] = {
     "picard": PicardSettings,
     "anderson": AndersonSettings,
+    "extrapolation": ExtrapolationSettings,
     "ptc": PtcSettings,
     "newton": NewtonSettings,
     "extended": ExtendedSettings,
@@ -199,6 +217,7 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         options["preconditioned"] = options["preconditioned"] and model.has_operator
     algorithms: dict[str, Callable[..., Flow]] = {
         "anderson": anderson,
+        "extrapolation": extrapolation,
         "ptc": pseudo_transient,
         "newton": newton_krylov,
     }

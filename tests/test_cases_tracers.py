@@ -156,6 +156,17 @@ def test_anderson_beats_direct_integration(age):
     assert quick.evaluations < 500
 
 
+@pytest.mark.parametrize("kind", ["rre", "mpe", "dmd"])
+def test_extrapolation_beats_direct_integration(age, exact, kind):
+    """To a tenth of a year of error, which takes direct integration thousands of years."""
+    T, x0 = on_vectors(age)
+    inner, answer = age.layout.inner, age.layout.pack(exact)
+    method = partial(solvers.extrapolation, inner=inner, kind=kind, dimension=10, wait=5)
+    settings = {"stop": lambda x, g: inner.norm(x - answer) < 0.1, "max_evaluations": 1500, "inner": inner}
+    assert solvers.solve(T, x0, method, **settings).outcome is solvers.Outcome.CONVERGED
+    assert solvers.solve(T, x0, solvers.picard, **settings).outcome is solvers.Outcome.BUDGET
+
+
 # --- phosphorus ----------------------------------------------------------------------------------
 
 
@@ -207,10 +218,9 @@ def test_anderson_keeps_total_phosphorus(phosphate):
     assert layout.inner.norm(again.x - result.x) < 1e-4
 
 
-def test_a_run_keeps_total_phosphorus_at_every_evaluation(phosphate, tmp_path):
-    case = spinup.Case(
-        "phosphorus", "", lambda: phosphate, settings=phosphorus.CASE.settings, budget=60, tolerance=1e-8
-    )
+@pytest.mark.parametrize(("method", "settings"), [("anderson", phosphorus.CASE.settings), ("extrapolation", {})])
+def test_a_run_keeps_total_phosphorus_at_every_evaluation(phosphate, tmp_path, method, settings):
+    case = spinup.Case("phosphorus", "", lambda: phosphate, method=method, settings=settings, budget=60, tolerance=1e-8)
     ds = spinup.open(spinup.run(case, out=tmp_path / "run").path)
     total = sum((ds[f"{name}_volume"] * ds[name]).sum(("depth", "latitude")) for name in ("po4", "dop"))
     np.testing.assert_allclose(total, total[0], rtol=1e-13)

@@ -85,6 +85,20 @@ def test_a_lower_tolerance_goes_on(linear_run, tmp_path):
     assert result.evaluations > spinup.open(linear_run).sizes["evaluation"]
 
 
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [("extrapolation", {"kind": "mpe", "dimension": 4, "wait": 2}), ("anderson", {"type": 1, "depth": 4})],
+)
+def test_a_run_in_parts_is_the_run_in_one(tmp_path, method, settings):
+    """Budgets that end within a window and at a jump; checkpoints are fewer than evaluations."""
+    options = {"method": method, "settings": settings, "store": {"checkpoint_every": 4}, "tolerance": 1e-12}
+    spinup.run(LINEAR, out=tmp_path / "one", budget=40, **options)
+    spinup.run(LINEAR, out=tmp_path / "parts", budget=9, **options)
+    for budget in (10, 17, 40):
+        spinup.resume(tmp_path / "parts", budget=budget)
+    assert_same_numbers(tmp_path / "one", tmp_path / "parts")
+
+
 def test_a_replay_that_differs_cuts_the_log_and_says_so(tmp_path):
     run = tmp_path / "run"
     spinup.run(LINEAR, out=run, budget=19, store={"checkpoint_every": 8})

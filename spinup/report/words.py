@@ -6,6 +6,7 @@ from collections.abc import Sequence
 METHODS = {
     "picard": "direct integration",
     "anderson": "Anderson acceleration",
+    "extrapolation": "vector extrapolation",
     "ptc": "pseudo-transient continuation",
     "extended": "pseudo-transient continuation with the circulation's balance",
     "mean": "direct integration for the mean state",

@@ -10,6 +10,7 @@ from problems import h_equation, known_spectrum
 
 from solvers import Checkpoint, Evaluate, Failure, InnerProduct, Outcome, anderson, solve, within
 from solvers.inner import BLOCK
+from solvers.oblique import petrov_galerkin
 from solvers.secants import least_squares
 
 
@@ -104,6 +105,61 @@ def test_equals_gmres_step_for_step(xp, seed, spectrum, mixing):
         np.testing.assert_allclose(x[k + 1], y + beta * (b - A @ y), atol=2e-8 if spectrum == "slow" else 2e-12)
 
 
+def arnoldi(A, b, x0, k):
+    """The k-th iterate of Arnoldi's method (FOM) for A x = b: over the space of `gmres`, its residual is orthogonal to
+    that space."""
+    basis = np.empty((len(b), 0))
+    v = b - A @ x0
+    for _ in range(k):
+        for _ in range(2):
+            v = v - basis @ (basis.T @ v)
+        basis = np.column_stack([basis, v / np.linalg.norm(v)])
+        v = A @ basis[:, -1]
+    return x0 + basis @ np.linalg.solve(basis.T @ A @ basis, basis.T @ (b - A @ x0))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("mixing", [1.0, 0.5, lambda k, gain: 0.3 + 0.2 * (k % 3)], ids=["1", "half", "varying"])
+def test_type_one_equals_arnoldi_step_for_step(xp, seed, mixing):
+    """T linear, all differences held, nothing singular: x_{k+1} = x_k^FOM + β_k r_k."""
+    problem = known_spectrum(np.linspace(-0.8, 0.8, 8), seed, normal=True)
+    x = iterates(problem.map(xp), xp.asarray(problem.x0), 7, type=1, depth=20, mixing=mixing)
+    b = problem.T(np.zeros(8))
+    A = np.eye(8) - np.column_stack([problem.T(e) - b for e in np.eye(8)])
+    for k in range(1, 6):
+        y = arnoldi(A, b, problem.x0, k)
+        beta = mixing(k, 0.0) if callable(mixing) else mixing
+        np.testing.assert_allclose(x[k + 1], y + beta * (b - A @ y), atol=1e-10)
+
+
+def test_type_one_truncated_is_orthogonal_to_the_newest_steps(xp):
+    """In the weighted inner product, with a ridge on the scaled matrix."""
+    problem, w = known_spectrum(np.linspace(-0.9, 0.9, 10), 2, normal=True), np.linspace(0.5, 2.0, 10)
+    inner = InnerProduct(xp.asarray(w))
+    for tikhonov in (0.0, 0.01):
+        x = iterates(
+            problem.map(xp), xp.asarray(problem.x0), 9, type=1, depth=3, mixing=0.7, inner=inner, tikhonov=tikhonov
+        )
+        f = [problem.T(v) - v for v in x]
+        for k in range(3, 8):
+            S, F = np.diff(x[: k + 1], axis=0).T[:, -3:], np.diff(f[: k + 1], axis=0).T[:, -3:]
+            lengths = np.sqrt([w @ v**2 for v in (*S.T, *F.T)])
+            A = (S * w[:, None]).T @ F - tikhonov * np.diag(lengths[:3] * lengths[3:])
+            gamma = np.linalg.solve(A, (S * w[:, None]).T @ f[k])
+            np.testing.assert_allclose(x[k + 1], x[k] + 0.7 * f[k] - (S + 0.7 * F) @ gamma, atol=1e-11)
+
+
+def test_type_one_drops_the_oldest_until_the_condition_is_below_the_limit():
+    random = np.random.default_rng(6)
+    S = random.normal(size=(20, 4))
+    F = -S + 0.3 * random.normal(size=(20, 4))
+    F[:, 0], S[:, 0] = F[:, 1] + 1e-9 * F[:, 0], S[:, 1] + 1e-9 * S[:, 0]
+    f = random.normal(size=20)
+    lengths = np.linalg.norm(F, axis=0), np.linalg.norm(S, axis=0)
+    gamma = petrov_galerkin(S.T @ F, S.T @ f, *lengths, 1e5, 0.0)
+    np.testing.assert_allclose(gamma, np.linalg.solve(S[:, 1:].T @ F[:, 1:], S[:, 1:].T @ f), rtol=1e-10)
+
+
 @pytest.mark.parametrize("degree", [1, 2, 3, 4])
 def test_ends_in_as_many_steps_as_there_are_eigenvalues(xp, degree):
     """A minimal polynomial of degree d: GMRES is exact at d, so the residual of evaluation d + 2 is rounding."""
@@ -131,6 +187,8 @@ def test_truncated_is_least_squares_over_the_newest(xp):
     "options",
     [
         {},
+        {"type": 1},
+        {"type": 1, "restart_growth": 10.0, "tikhonov": 1e-10},
         {"depth": 1},
         {"depth": 15},
         {"mixing": 0.5},
@@ -296,6 +354,7 @@ def test_stall(xp):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
+        ("type", 3),
         ("depth", -1),
         ("mixing", 0.0),
         ("every", 0),
@@ -377,10 +436,11 @@ def test_recovers_from_failures_on_the_way():
     assert [k for k, norm in enumerate(result.history, 1) if np.isnan(norm)] == [4, 7, 8]
 
 
+@pytest.mark.parametrize("type", [1, 2])
 @pytest.mark.parametrize("depth", [0, 1, 5])
-def test_candidates_are_finite_whatever_the_replies(depth):
+def test_candidates_are_finite_whatever_the_replies(depth, type):
     """Residuals that repeat, vanish, are equal to rounding, or huge."""
-    flow = anderson(np.array([1.0, 2.0]), stop=never, depth=depth)
+    flow = anderson(np.array([1.0, 2.0]), stop=never, depth=depth, type=type)
     x = next(flow).x
     one = np.array([1.0, -1.0])
     for f in (one, one, 0 * one, 0 * one, one, one * (1 + 1e-16), 1e150 * one, 1e-150 * one, 1e-300 * one, one[::-1]):
@@ -422,6 +482,8 @@ def stored(value, xp):
         {"depth": 3, "mixing": 0.5, "every": 2},
         {"depth": 6, "mixing": lambda k, gain: 0.9 - 0.5 * gain, "tikhonov": 1e-8},
         {"depth": 4, "restart_growth": 1.0001, "stall_after": 50},
+        {"type": 1, "depth": 3},
+        {"type": 1, "depth": 20, "mixing": 0.5, "condition_limit": 1e2, "restart_growth": 1.5},
         {"depth": 20, "condition_limit": 1e2},
         {"depth": 20, "project": within(0.0, 2.5)},
     ],
