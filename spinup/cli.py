@@ -190,6 +190,8 @@ def audit(
         estimate = "" if error is None else f" (estimated error before: {error:.2g})"
         table.add_row(f"{name} moved", f"{distance:.2g} in {found.years:g} model years{estimate}")
     table.add_row("drift", f"{found.drift[0]:.2g}, then {found.drift[1]:.2g} per year")
+    if found.decay_words:
+        table.add_row("decay", found.decay_words)
     table.add_row("columns mixed to another depth", f"{found.columns_changed}")
     table.add_row("verdict", found.verdict)
     out_console.print(table)

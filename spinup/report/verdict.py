@@ -3,6 +3,7 @@
 from typing import Any
 
 from spinup.report import words
+from spinup.report.audit_verdict import decay_words
 
 REGRESSED = 1.2  # the last drift is said to be above the lowest from this factor on
 
@@ -52,7 +53,11 @@ def audited(numbers: dict[str, Any]) -> str:
     )
     columns = f"; {n} water columns are mixed to another depth" if (n := audit["columns_changed"]) else ""
     years = words.years(audit["years"])
-    return f"Its end was integrated on for {years} and moved, {moved} rms{columns}: {audit['verdict']}."
+    said = decay_words(audit["decay"], {name: f["decay"] for name, f in audit["foreseen"].items()})
+    return (
+        f"Its end was integrated on for {years} and moved, {moved} rms{columns}{'; ' if said else ''}{said}: "
+        f"{audit['verdict']}."
+    )
 
 
 def estimates_against_direct(numbers: dict[str, Any]) -> list[str]:

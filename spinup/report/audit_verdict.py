@@ -1,0 +1,139 @@
+"""What kind of a state the end of a run is, from what its direct continuation showed."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from spinup.report import words
+from spinup.report.equilibria import NEAR
+
+LEAVING = 1.5  # growth of the drift that says a state leaves where it is
+NEUTRAL_RATE = 1e-5  # a model year, slower than which nothing in an ocean decays
+AGREES = 1.5  # factor within which a prediction came true
+
+Rates = tuple[tuple[float, float], ...]
+
+
+class Kind(StrEnum):
+    """What an audit calls the end of a run."""
+
+    STABLE = "stable equilibrium"
+    ONE_OF_SEVERAL = "one of several"
+    UNSTABLE = "unstable"
+    NEUTRAL = "neutral direction"
+    CYCLE = "limit cycle"
+    FLOOR = "noise floor"
+    NOT_THERE = "not there yet"
+    NOT_TOLD = "not told"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the kind is told by.
+
+    moved, error, drift, years, rates: those of `spinup.audit.Audit`. failed: whether the model failed on the way.
+    cycle: model years after which the states come back, None where they do not. noise: whether the yearly residuals
+    are noise. floor: whether the run itself ended at its noise floor.
+    """
+
+    moved: dict[str, float]
+    error: dict[str, float | None]
+    drift: tuple[float, float]
+    years: float
+    rates: Rates = ()
+    failed: bool = False
+    cycle: float | None = None
+    noise: bool = False
+    floor: bool = False
+
+    @property
+    def far(self) -> list[str]:
+        """Variables that moved farther than their estimated errors allow."""
+        return [v for v, far in self.moved.items() if (error := self.error[v]) is not None and far > NEAR * error]
+
+
+def kind_of(seen: Seen) -> Kind:
+    """The kind, by one continuation alone. What was seen counts before what the linearised step says."""
+    growth = seen.rates[0][0] if seen.rates else None
+    first, last = seen.drift
+    if seen.failed:
+        return Kind.UNSTABLE
+    if seen.cycle is not None:
+        return Kind.CYCLE
+    if seen.noise:
+        return Kind.FLOOR
+    if last > LEAVING * first:
+        return Kind.UNSTABLE
+    if seen.floor:
+        return Kind.FLOOR
+    if growth is not None and growth > NEUTRAL_RATE:
+        return Kind.UNSTABLE if last > first else Kind.NOT_TOLD
+    if seen.far:
+        return Kind.NOT_THERE
+    if growth is not None and growth > -NEUTRAL_RATE:
+        return Kind.NEUTRAL
+    if any(limit is None for limit in seen.error.values()):
+        return Kind.NOT_TOLD
+    return Kind.STABLE
+
+
+def sentence(kind: Kind, seen: Seen) -> str:
+    """The kind and why, without a capital or a full stop."""
+    years = f"{seen.years:,.4g} model years"
+    match kind:
+        case Kind.UNSTABLE if seen.failed:
+            return "unstable: integrated on, the model failed"
+        case Kind.UNSTABLE:
+            return f"unstable: integrated on, the state leaves where it is, ever faster{slowest_words(seen.rates)}"
+        case Kind.CYCLE:
+            return (
+                f"limit cycle: integrated on, the state goes round once in about {seen.cycle:,.4g} model years, as far "
+                "in each round as in the one before"
+            )
+        case Kind.FLOOR if seen.noise:
+            return (
+                "noise floor: its yearly changes neither grow nor decay, and one says nothing of those long after: the "
+                "state wanders about its mean"
+            )
+        case Kind.FLOOR:
+            return "noise floor: the run ended at its own noise, and integrated on the drift does not grow"
+        case Kind.NOT_THERE:
+            why = f"{words.listed(seen.far)} moved on by more than twice its estimated error"
+            return f"not there yet, or the estimate was too small: {why}{slowest_words(seen.rates)}"
+        case Kind.NEUTRAL:
+            return f"neutral direction: integrated on for {years}, the state stayed{slowest_words(seen.rates)}"
+        case Kind.NOT_TOLD if seen.rates and seen.rates[0][0] > NEUTRAL_RATE:
+            return f"not told: its drift does not grow{slowest_words(seen.rates)}"
+        case Kind.NOT_TOLD:
+            return f"not told: its drift does not grow, but how far it has to go is not known: {years} do not say"
+    return (
+        "stable equilibrium, as far as was seen: integrated on, the state stayed within twice its estimated error"
+        f"{slowest_words(seen.rates)}"
+    )
+
+
+def slowest_words(rates: Rates) -> str:
+    """What the least damped mode does, to follow the verdict."""
+    if not rates:
+        return ""
+    real, imaginary = rates[0]
+    if abs(real) < NEUTRAL_RATE:
+        return "; one direction is neutral: nothing decides where along it the state ends, a conserved total perhaps"
+    swings = f", swinging once in {2 * math.pi / abs(imaginary):,.3g} years" if abs(imaginary) > abs(real) else ""
+    if real > 0:
+        return f"; but a mode of the linearised step grows by e in {1 / real:,.3g} model years{swings}: watch it longer"
+    return f"; its slowest mode decays by e in {-1 / real:,.3g} model years{swings}"
+
+
+def decay_words(observed: dict[str, float], predicted: dict[str, float]) -> str:
+    """What became of the drift of each variable, as shares of the first, and what the linearised step says of it."""
+    found = []
+    for name, share in observed.items():
+        if (foreseen := predicted.get(name)) is None:
+            continue
+        if 1 / AGREES <= share / foreseen <= AGREES:
+            how = "as its linearised step says"
+        else:
+            how = f"{'less' if share > foreseen else 'more'} than its linearised step says"
+        found.append(f"the drift of {name} fell to {words.number(share)} of the first, {how}, {words.number(foreseen)}")
+    return "; ".join(found)
