@@ -13,6 +13,7 @@ from solvers.ritz import slowest_rates
 from spinup.case import Case
 from spinup.errors import SpinupError, UsageError
 from spinup.report.audit_verdict import Kind, Rates, Seen, decay_words, kind_of, sentence
+from spinup.report.budgets import budgets
 from spinup.report.equilibria import changed_columns
 from spinup.report.reading import RunData, read_run, weighted_rms
 from spinup.report.summary import error_estimates
@@ -40,6 +41,8 @@ class Audit:
     rates: of the slowest modes of the step at the audit's end, linearised, with the circulation where its balance is
     known; (real, imaginary) parts a model year, the least damped first. Empty where there is no operator.
     cycle: model years after which the states come back; None where they do not.
+    budgets: by variable, what its state still gains or loses (`spinup.report.budgets.budgets`). rigid_lid: whether its
+    volume of water cannot change.
     kind, verdict: what this makes the end of the run, in a word and in a sentence.
     """
 
@@ -53,6 +56,8 @@ class Audit:
     columns_changed: int
     rates: Rates
     cycle: float | None
+    budgets: dict[str, dict[str, Any]]
+    rigid_lid: bool
     kind: Kind
     verdict: str
 
@@ -196,6 +201,8 @@ def judge(
         columns_changed=len(changed_columns(before, after)),
         rates=seen.rates,
         cycle=seen.cycle,
+        budgets=budgets(after),
+        rigid_lid=after.rigid_lid,
         kind=kind,
         verdict=sentence(kind, seen),
     )

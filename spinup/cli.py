@@ -179,6 +179,7 @@ def audit(
 ) -> None:
     """Is the end of a run an equilibrium? Integrate it on directly, and see."""
     from spinup.audit import audit as examined
+    from spinup.report.budgets import budget_words
 
     found = examined(run, years=years, progress=None if as_json else _progress(False))
     if as_json:
@@ -192,6 +193,10 @@ def audit(
     table.add_row("drift", f"{found.drift[0]:.2g}, then {found.drift[1]:.2g} per year")
     if found.decay_words:
         table.add_row("decay", found.decay_words)
+    for name, budget in found.budgets.items():
+        table.add_row("still changes", budget_words(name, budget))
+    if found.rigid_lid:
+        table.add_row("volume", "constant, under a rigid lid")
     table.add_row("columns mixed to another depth", f"{found.columns_changed}")
     table.add_row("verdict", found.verdict)
     out_console.print(table)

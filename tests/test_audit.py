@@ -13,6 +13,7 @@ from spinup.audit import audit, judge, slowest
 from spinup.function_map import FunctionMap
 from spinup.report import report_numbers
 from spinup.report.audit_verdict import Kind, Seen, decay_words, kind_of, sentence, slowest_words
+from spinup.report.budgets import budget_words
 from spinup.report.reading import read_run
 
 
@@ -190,6 +191,33 @@ def test_the_decay_is_what_the_linearised_step_foresees(decay, tmp_path):
     assert found.foreseen["x"]["moved"] == pytest.approx(np.sqrt(np.mean(moved**2)), rel=0.05)
     assert "as its linearised step says" in found.decay_words
     assert report_numbers([tmp_path / "run"])["audit"]["foreseen"] == found.foreseen
+
+
+def test_budgets_are_the_change_of_the_volume_mean(tmp_path):
+    """A box of two cells that warms by 0.02 and 0.05 K a year, the second of three times the volume."""
+    warming, volume = np.array([0.02, 0.05]), np.array([1.0, 3.0])
+
+    def build():
+        return FunctionMap(
+            lambda s: {"temp": s["temp"] + 0.5 * warming},
+            start={"temp": np.ones(2)},
+            years=0.5,
+            volume=volume,
+            units={"temp": "degC"},
+        )
+
+    found = audited(tmp_path, build, 3)
+    (budget,) = found.budgets.values()
+    assert budget["per_century"] == pytest.approx(100 * (0.02 + 3 * 0.05) / 4)
+    assert budget["units"] == "K"
+    assert budget["flux"] is budget["content"] is None
+    assert not found.rigid_lid
+    assert budget_words("temp", budget) == "temp: 4.25 K per century"
+
+
+def test_a_flux_is_said_where_the_map_knows_the_content():
+    budget = {"per_century": -1.0, "units": "K", "content": "heat", "flux": -0.52, "flux_units": "W m⁻²"}
+    assert budget_words("temp", budget) == "temp: −1.00 K per century, heat −0.520 W m⁻²"
 
 
 def audited(tmp_path, build, years, **case):

@@ -50,6 +50,16 @@ class RunData:
         return {name: dict(self.data[name].attrs) for name in self.data.attrs["diagnostics"]}
 
     @property
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """What variables are the densities of: `spinup.maps.Content` by name, where the map says so."""
+        return dict(self.data.attrs.get("contents", {}))
+
+    @property
+    def rigid_lid(self) -> bool:
+        """Whether the volume of water cannot change."""
+        return bool(self.data.attrs.get("rigid_lid", False))
+
+    @property
     def years(self) -> float:
         """Model years of one evaluation."""
         return float(self.header["years_per_evaluation"])

@@ -4,6 +4,7 @@ from typing import Any
 
 from spinup.report import words
 from spinup.report.audit_verdict import decay_words
+from spinup.report.budgets import budget_words
 
 REGRESSED = 1.2  # the last drift is said to be above the lowest from this factor on
 
@@ -53,10 +54,12 @@ def audited(numbers: dict[str, Any]) -> str:
     )
     columns = f"; {n} water columns are mixed to another depth" if (n := audit["columns_changed"]) else ""
     years = words.years(audit["years"])
+    budgets = "; ".join(budget_words(name, budget) for name, budget in audit["budgets"].items())
+    volume = "; its volume is constant, under a rigid lid" if audit["rigid_lid"] else ""
     said = decay_words(audit["decay"], {name: f["decay"] for name, f in audit["foreseen"].items()})
     return (
         f"Its end was integrated on for {years} and moved, {moved} rms{columns}{'; ' if said else ''}{said}: "
-        f"{audit['verdict']}."
+        f"{audit['verdict']}. Its means still change, {budgets}{volume}."
     )
 
 
