@@ -10,14 +10,17 @@ import zarr
 from solvers import SingularMatrix
 from solvers.decay import predicted_residuals
 from solvers.ritz import slowest_rates
+from spinup import probe
 from spinup.case import Case
 from spinup.errors import SpinupError, UsageError
+from spinup.probe import WAYS, Probe
 from spinup.report.audit_verdict import Kind, Rates, Seen, decay_words, kind_of, sentence
 from spinup.report.budgets import budgets
 from spinup.report.equilibria import changed_columns
 from spinup.report.reading import RunData, read_run, weighted_rms
+from spinup.report.rung import rung, rung_words
 from spinup.report.summary import error_estimates
-from spinup.run import Progress, resume, run, stored_case
+from spinup.run import Change, Progress, resume, run, stored_case
 from spinup.store.header import read_header
 from spinup.store.operators import newest_estimate_operator
 from spinup.trajectory import is_noise, period
@@ -25,6 +28,8 @@ from spinup.trajectory import is_noise, period
 RATES = "slowest_rates"  # attribute of the audit's run, a period: finding them may take a minute, reading them no time
 FORESEEN = "foreseen"  # likewise, what the linearised step says of the audit's years
 MODES = 4  # whose rates are found
+
+PROBED = (Kind.STABLE, Kind.ONE_OF_SEVERAL, Kind.NEUTRAL)  # the kinds that a state may be put out of
 
 Foreseen = dict[str, dict[str, float]]
 
@@ -41,6 +46,8 @@ class Audit:
     rates: of the slowest modes of the step at the audit's end, linearised, with the circulation where its balance is
     known; (real, imaginary) parts a model year, the least damped first. Empty where there is no operator.
     cycle: model years after which the states come back; None where they do not.
+    rung: what tells it from other equilibria (`spinup.report.rung.rung`); None where there are no water columns.
+    probes: by name, what came of them (`spinup.probe`), those that were made.
     budgets: by variable, what its state still gains or loses (`spinup.report.budgets.budgets`). rigid_lid: whether its
     volume of water cannot change.
     kind, verdict: what this makes the end of the run, in a word and in a sentence.
@@ -56,6 +63,8 @@ class Audit:
     columns_changed: int
     rates: Rates
     cycle: float | None
+    rung: dict[str, Any] | None
+    probes: dict[str, Probe]
     budgets: dict[str, dict[str, Any]]
     rigid_lid: bool
     kind: Kind
@@ -70,20 +79,38 @@ class Audit:
         return asdict(self) | {"path": str(self.path), "kind": self.kind.value}
 
 
-def audit(path: str | Path, *, years: float = 20, progress: Progress | None = None) -> Audit:
+def audit(path: str | Path, *, years: float = 20, probe_years: float = 0, progress: Progress | None = None) -> Audit:
     """Integrate the end of the run at `path` directly for `years` model years, into PATH-audit, and judge it.
 
-    An audit that was stopped goes on. Raises UsageError where the run has no end to go on from.
+    probe_years: where it is an equilibrium, integrate on as long from its end with the convection a level deeper, into
+    PATH-probe-deeper, and a level shallower, into PATH-probe-shallower; 0 for no probes.
+
+    An audit that was stopped goes on. Raises UsageError where the run has no end to go on from, or is to be probed and
+    has no water columns.
     """
     path = Path(path)
-    header, on = read_header(path), beside(path, "audit")
-    with stored_case(header, None, progress or Progress()) as case:
+    header, on, progress = read_header(path), beside(path, "audit"), progress or Progress()
+    if probe_years:
+        probe.require_columns(read_run(path))
+    with stored_case(header, None, progress) as case:
         integrate_on(case, on, path, years, progress)
-    rates, said = slowest(on), foreseen(on)
-    zarr.open_group(on, mode="r+", use_consolidated=False).attrs.update(
-        {RATES: [[rate.real, rate.imag] for rate in rates], FORESEEN: said}
-    )
-    return judge(path, read_run(path), read_run(on), rates, said)
+        rates, said = slowest(on), foreseen(on)
+        zarr.open_group(on, mode="r+", use_consolidated=False).attrs.update(
+            {RATES: [[rate.real, rate.imag] for rate in rates], FORESEEN: said}
+        )
+        seen = judge(path, read_run(path), read_run(on), rates, said)
+        if probe_years and seen.kind not in PROBED:
+            progress.note(f"no probe: its end is no equilibrium to be put out of ({seen.kind.value})")
+        elif probe_years:
+            cost = f"{len(WAYS)} probes of {probe_years:g} model years each, as direct integration goes"
+            progress.note(f"{cost}: the convection of its end a level deeper, a level shallower")
+            for name in WAYS:
+                change = probe.change(name, read_run(on))
+                there = beside(path, f"probe-{name}")
+                integrate_on(case, there, on, probe_years, progress, change)
+                probe.judge(name, there, on, seen.error)
+            seen = judge(path, read_run(path), read_run(on), rates, said)
+    return seen
 
 
 def beside(path: Path, what: str) -> Path:
@@ -91,12 +118,18 @@ def beside(path: Path, what: str) -> Path:
     return path.with_name(f"{path.name}-{what}")
 
 
-def integrate_on(case: Case, on: Path, start: Path, years: float, progress: Progress | None) -> None:
-    """Direct integration from the end of the run at `start` to `years` model years, in the run `on`; one that is there
-    goes on. Raises UsageError where `on` is another run."""
+def integrate_on(
+    case: Case, on: Path, start: Path, years: float, progress: Progress, change: Change | None = None
+) -> None:
+    """Direct integration from the end of the run at `start`, changed or not, to `years` model years, in the run `on`;
+    one that is there goes on, and one that went farther stays. Raises UsageError where `on` is another run."""
     if (on / "zarr.json").is_file():
-        if read_header(on).start != str(start):
-            raise UsageError(f"{on} does not begin at the end of {start}: move it away")
+        origin = str(start) if change is None else f"{start}, {change.words}"
+        if read_header(on).start != origin:
+            raise UsageError(f"{on} does not begin at the end of {origin}: move it away")
+        done = read_run(on).model_years
+        if done.size and done[-1] >= years * (1 - 1e-12):
+            return
         resume(on, case=case, budget=years, progress=progress)
         return
     run(
@@ -108,6 +141,7 @@ def integrate_on(case: Case, on: Path, start: Path, years: float, progress: Prog
         tolerance=1e-300,
         start=start,
         start_periods=0,
+        change=change,
         progress=progress,
     )
 
@@ -168,16 +202,16 @@ def judge(
         raise UsageError(f"{before.name if before.last_good is None else after.name} has no state to judge")
     moved = {}
     for name in before.variables:
-        here, there = before.end(name), after.end(name)
-        if here is None or there is None:
+        start, end = before.end(name), after.end(name)
+        if start is None or end is None:
             raise UsageError(f"the fields of {name} at the end of {path} or of its audit cannot be read")
-        moved[name] = weighted_rms(there - here, before.volume(name))
+        moved[name] = weighted_rms(end - start, before.volume(name))
     estimates = error_estimates(before) if before.estimates_by_operator else {}
     error = {name: estimates[name]["last"] if name in estimates else None for name in before.variables}
     drifts = after.drift[np.isfinite(after.drift)]
     if not drifts.size:
         raise UsageError(f"{after.name} has no drift to judge by")
-    states = _states(after)
+    states, here, probes = _states(after), rung(after), _probes(path, after)
     seen = Seen(
         moved=moved,
         error=error,
@@ -188,6 +222,8 @@ def judge(
         cycle=None if (back := period(states)) is None else back * after.years,
         noise=is_noise(states),
         floor=before.outcome == "floor",
+        elsewhere=tuple(name for name, made in probes.items() if made.back is False),
+        rung="" if here is None else rung_words(here),
     )
     kind = kind_of(seen)
     return Audit(
@@ -201,11 +237,19 @@ def judge(
         columns_changed=len(changed_columns(before, after)),
         rates=seen.rates,
         cycle=seen.cycle,
+        rung=here,
+        probes=probes,
         budgets=budgets(after),
         rigid_lid=after.rigid_lid,
         kind=kind,
         verdict=sentence(kind, seen),
     )
+
+
+def _probes(path: Path, after: RunData) -> dict[str, Probe]:
+    """What came of the probes that were made from the end of the audit `after` of the run at `path`."""
+    seen = {name: probe.found(beside(path, f"probe-{name}"), name, beside(path, "audit"), after) for name in WAYS}
+    return {name: found for name, found in seen.items() if found is not None}
 
 
 def _decay(run: RunData, name: str) -> float | None:

@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from spinup.report import words
 from spinup.report.equilibria import NEAR
+from spinup.report.rung import rung_words
 
 LEAVING = 1.5  # growth of the drift that says a state leaves where it is
 NEUTRAL_RATE = 1e-5  # a model year, slower than which nothing in an ocean decays
@@ -33,7 +35,8 @@ class Seen:
 
     moved, error, drift, years, rates: those of `spinup.audit.Audit`. failed: whether the model failed on the way.
     cycle: model years after which the states come back, None where they do not. noise: whether the yearly residuals
-    are noise. floor: whether the run itself ended at its noise floor.
+    are noise. floor: whether the run itself ended at its noise floor. elsewhere: the probes of `spinup.probe` that went
+    to another equilibrium. rung: that of this end, in words.
     """
 
     moved: dict[str, float]
@@ -45,6 +48,8 @@ class Seen:
     cycle: float | None = None
     noise: bool = False
     floor: bool = False
+    elsewhere: tuple[str, ...] = ()
+    rung: str = ""
 
     @property
     def far(self) -> list[str]:
@@ -74,7 +79,7 @@ def kind_of(seen: Seen) -> Kind:
         return Kind.NEUTRAL
     if any(limit is None for limit in seen.error.values()):
         return Kind.NOT_TOLD
-    return Kind.STABLE
+    return Kind.ONE_OF_SEVERAL if seen.elsewhere else Kind.STABLE
 
 
 def sentence(kind: Kind, seen: Seen) -> str:
@@ -106,6 +111,12 @@ def sentence(kind: Kind, seen: Seen) -> str:
             return f"not told: its drift does not grow{slowest_words(seen.rates)}"
         case Kind.NOT_TOLD:
             return f"not told: its drift does not grow, but how far it has to go is not known: {years} do not say"
+        case Kind.ONE_OF_SEVERAL:
+            away = words.listed([f"one level {way}" for way in seen.elsewhere])
+            return (
+                f"one of several, this one: {seen.rung}; integrated on, it stayed within twice its estimated error, "
+                f"but with its convection mixed {away} it goes to another equilibrium{slowest_words(seen.rates)}"
+            )
     return (
         "stable equilibrium, as far as was seen: integrated on, the state stayed within twice its estimated error"
         f"{slowest_words(seen.rates)}"
@@ -123,6 +134,25 @@ def slowest_words(rates: Rates) -> str:
     if real > 0:
         return f"; but a mode of the linearised step grows by e in {1 / real:,.3g} model years{swings}: watch it longer"
     return f"; its slowest mode decays by e in {-1 / real:,.3g} model years{swings}"
+
+
+def probe_words(probe: dict[str, Any]) -> str:
+    """What came of a probe (`spinup.probe.Probe`, as a dictionary)."""
+    units = probe["units"]
+
+    def listed(distances: dict[str, float]) -> str:
+        return ", ".join(f"{words.number(far)} {units[v]} of {v}".replace("  ", " ") for v, far in distances.items())
+
+    what = f"{probe['mixed']} columns mixed one level {probe['name']}, {listed(probe['size'])} away"
+    came = {True: "comes back", False: "goes elsewhere", None: "where it goes is not told"}[probe["back"]]
+    found = f"{what}: {came}"
+    if probe["goes"]:
+        found += (
+            f", to an equilibrium {listed(probe['goes'])} off where {listed(probe['allowed'])} may be the same one, by "
+            f"what is foreseen after {words.years(probe['years'])}"
+        )
+    found += f"; {probe['columns_changed']} columns are mixed to another depth"
+    return found + (f"; by then {rung_words(probe['rung'])}" if probe["rung"] else "")
 
 
 def decay_words(observed: dict[str, float], predicted: dict[str, float]) -> str:

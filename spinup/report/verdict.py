@@ -3,7 +3,7 @@
 from typing import Any
 
 from spinup.report import words
-from spinup.report.audit_verdict import decay_words
+from spinup.report.audit_verdict import decay_words, probe_words
 from spinup.report.budgets import budget_words
 
 REGRESSED = 1.2  # the last drift is said to be above the lowest from this factor on
@@ -60,6 +60,7 @@ def audited(numbers: dict[str, Any]) -> str:
     return (
         f"Its end was integrated on for {years} and moved, {moved} rms{columns}{'; ' if said else ''}{said}: "
         f"{audit['verdict']}. Its means still change, {budgets}{volume}."
+        + "".join(f" Probed, {probe_words(made)}." for made in audit["probes"].values())
     )
 
 
