@@ -11,7 +11,7 @@ from spinup.audit import audit, found
 from spinup.convection import convecting, mix_deeper, mix_shallower, mixed_levels
 from spinup.errors import UsageError
 from spinup.probe import came_back
-from spinup.report import report_numbers
+from spinup.report import report_numbers, write_report
 from spinup.report.audit_verdict import Kind, probe_words
 
 COLUMNS = LINEAR.with_name("columns.py")
@@ -81,8 +81,11 @@ def test_what_was_probed_is_kept_and_told(tmp_path, ladder):
     numbers = json.loads(json.dumps(report_numbers([run]), allow_nan=False))
     assert numbers["audit"]["kind"] == "one of several"
     assert numbers["audit"]["probes"]["deeper"]["mixed"] == seen.probes["deeper"].mixed
-    (sentence,) = [s for s in numbers["verdict"] if "integrated on" in s]
-    assert probe_words(numbers["audit"]["probes"]["shallower"]) in sentence
+    assert f"Probed, {probe_words(numbers['audit']['probes']['shallower'])}." in numbers["verdict"]
+    page = write_report([run]).read_text()
+    assert page.count("<svg") >= 3
+    assert "How deep it convects" in page
+    assert "42 °S mixed 3 levels deep, to 500 m" in page
     assert audit(run, years=5).kind == Kind.ONE_OF_SEVERAL  # what was probed before counts
 
 
