@@ -125,7 +125,7 @@ def integrate_on(
     one that is there goes on, and one that went farther stays. Raises UsageError where `on` is another run."""
     if (on / "zarr.json").is_file():
         origin = str(start) if change is None else f"{start}, {change.words}"
-        if read_header(on).start != origin:
+        if Path(read_header(on).start).name != Path(origin).name:  # from another folder the same run has another path
             raise UsageError(f"{on} does not begin at the end of {origin}: move it away")
         done = read_run(on).model_years
         if done.size and done[-1] >= years * (1 - 1e-12):
@@ -222,6 +222,7 @@ def judge(
         cycle=None if (back := period(states)) is None else back * after.years,
         noise=is_noise(states),
         floor=before.outcome == "floor",
+        converged=before.outcome == "converged",
         elsewhere=tuple(name for name, made in probes.items() if made.back is False),
         rung="" if here is None else rung_words(here),
     )

@@ -7,7 +7,8 @@ import numpy as np
 
 RETURN = 0.25  # a cycle comes back to within this share of the farthest it was in between
 KEEPS = 0.9  # and goes as far in each round as in the one before, to this share: what is damped by less passes for one
-LEVEL = 1.5  # residuals of two halves of a run within this factor of each other neither grow nor decay
+DECAYS = 1.5  # factor from which on the residuals of a run's second half are smaller: the state is on its way
+GROWS = 2.5  # and larger: under red noise half as much again is chance, and what grows does not forget its direction
 FORGETS = 0.4  # mean cosine of residuals that are far apart in time, below which one says nothing of the other
 SHORTEST = 8  # residuals that can be told to be noise
 ROUNDING = 1e-12  # of the states' size, below which nothing is seen
@@ -40,7 +41,7 @@ def is_noise(x: np.ndarray) -> bool:
     if n < SHORTEST or not (size > 0).all() or size.max() <= _rounding(x):
         return False
     level = np.sqrt(np.mean(size[n // 2 :] ** 2) / np.mean(size[: n // 2] ** 2))
-    if not 1 / LEVEL <= level <= LEVEL:
+    if not 1 / DECAYS <= level <= GROWS:
         return False
     along = (r @ r.T) / np.outer(size, size)
     return bool(np.mean([abs(np.diagonal(along, lag).mean()) for lag in range(n // 4, n // 2 + 1)]) < FORGETS)

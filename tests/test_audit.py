@@ -164,6 +164,10 @@ def seen_of(moved=0.01, error=0.01, drift=(1e-3, 9e-4), **more):
         (Kind.CYCLE, seen_of(cycle=7.0, drift=(1e-3, 1e-3))),
         (Kind.FLOOR, seen_of(noise=True, moved=0.03)),
         (Kind.FLOOR, seen_of(floor=True)),
+        (Kind.FLOOR, seen_of(noise=True)),
+        (Kind.FLOOR, seen_of(noise=True, moved=0.03, converged=True)),
+        (Kind.STABLE, seen_of(noise=True, converged=True)),  # below the tolerance noise does not matter
+        (Kind.FLOOR, seen_of(noise=True, drift=(1e-3, 2e-3))),  # single years say little then
         (Kind.UNSTABLE, seen_of(floor=True, drift=(1e-3, 2e-3))),
     ],
 )

@@ -49,5 +49,12 @@ def test_red_noise_is_noise_and_no_cycle(memory, seed):
     assert period(x[-25:]) is None
 
 
+@pytest.mark.parametrize(("growth", "noise"), [(2.0, True), (4.0, False), (0.5, False)])
+def test_noise_may_be_larger_by_chance_but_not_smaller(growth, noise):
+    """Of two halves of the years; a wind of red noise over an ocean made 1.7 of it in twenty years."""
+    steps = np.random.default_rng(0).standard_normal((24, 400)) * np.repeat([1.0, growth], 12)[:, None]
+    assert is_noise(np.vstack([np.zeros(400), np.cumsum(steps, axis=0)])) is noise
+
+
 def test_too_few_years_say_nothing_of_noise():
     assert not is_noise(np.random.default_rng(0).standard_normal((6, 10)))

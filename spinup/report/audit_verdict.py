@@ -35,8 +35,8 @@ class Seen:
 
     moved, error, drift, years, rates: those of `spinup.audit.Audit`. failed: whether the model failed on the way.
     cycle: model years after which the states come back, None where they do not. noise: whether the yearly residuals
-    are noise. floor: whether the run itself ended at its noise floor. elsewhere: the probes of `spinup.probe` that went
-    to another equilibrium. rung: that of this end, in words.
+    are noise. floor, converged: whether the run itself ended at its noise floor, at its tolerance. elsewhere: the
+    probes of `spinup.probe` that went to another equilibrium. rung: that of this end, in words.
     """
 
     moved: dict[str, float]
@@ -48,8 +48,14 @@ class Seen:
     cycle: float | None = None
     noise: bool = False
     floor: bool = False
+    converged: bool = False
     elsewhere: tuple[str, ...] = ()
     rung: str = ""
+
+    @property
+    def within(self) -> bool:
+        """Whether the run was good enough as asked and stayed so: what noise there is lies below that."""
+        return self.converged and not self.far and None not in self.error.values()
 
     @property
     def far(self) -> list[str]:
@@ -65,7 +71,7 @@ def kind_of(seen: Seen) -> Kind:
         return Kind.UNSTABLE
     if seen.cycle is not None:
         return Kind.CYCLE
-    if seen.noise:
+    if seen.noise and not seen.within:
         return Kind.FLOOR
     if last > LEAVING * first:
         return Kind.UNSTABLE
@@ -165,5 +171,5 @@ def decay_words(observed: dict[str, float], predicted: dict[str, float]) -> str:
             how = "as its linearised step says"
         else:
             how = f"{'less' if share > foreseen else 'more'} than its linearised step says"
-        found.append(f"the drift of {name} fell to {words.number(share)} of the first, {how}, {words.number(foreseen)}")
+        found.append(f"the drift of {name} went to {words.number(share)} of the first, {how}, {words.number(foreseen)}")
     return "; ".join(found)
