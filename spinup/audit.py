@@ -1,6 +1,5 @@
 """Is the end of a run an equilibrium? It is integrated on directly, as a run of its own, and watched."""
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,19 +8,30 @@ import numpy as np
 import zarr
 
 from solvers import SingularMatrix
+from solvers.decay import predicted_residuals
 from solvers.ritz import slowest_rates
+from spinup import probe
+from spinup.case import Case
 from spinup.errors import SpinupError, UsageError
-from spinup.report.equilibria import NEAR, changed_columns
+from spinup.probe import WAYS, Probe
+from spinup.report.audit_verdict import Kind, Rates, Seen, decay_words, kind_of, sentence
+from spinup.report.budgets import budgets
+from spinup.report.equilibria import changed_columns
 from spinup.report.reading import RunData, read_run, weighted_rms
+from spinup.report.rung import rung, rung_words
 from spinup.report.summary import error_estimates
-from spinup.run import Progress, resume, run, stored_case
+from spinup.run import Change, Progress, resume, run, stored_case
 from spinup.store.header import read_header
 from spinup.store.operators import newest_estimate_operator
+from spinup.trajectory import is_noise, period
 
-LEAVING = 1.5  # growth of the drift that says a state leaves where it is
 RATES = "slowest_rates"  # attribute of the audit's run, a period: finding them may take a minute, reading them no time
+FORESEEN = "foreseen"  # likewise, what the linearised step says of the audit's years
 MODES = 4  # whose rates are found
-NEUTRAL_RATE = 1e-5  # a model year, slower than which nothing in an ocean decays
+
+PROBED = (Kind.STABLE, Kind.ONE_OF_SEVERAL, Kind.NEUTRAL)  # the kinds that a state may be put out of
+
+Foreseen = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -30,9 +40,17 @@ class Audit:
 
     moved: rms distance of each variable over the years, in its units. error: the estimate at the run's end, None where
     there is none but a lower bound. drift: rms of T(x) - x per model year of the first and the last year watched.
+    decay: by variable, the share of its first drift that the last one is.
+    foreseen: by variable, what the linearised step said of `moved` and of `decay`. Empty where there is no operator.
     columns_changed: water columns whose mixed depth, from the surface, is another than before.
     rates: of the slowest modes of the step at the audit's end, linearised, with the circulation where its balance is
     known; (real, imaginary) parts a model year, the least damped first. Empty where there is no operator.
+    cycle: model years after which the states come back; None where they do not.
+    rung: what tells it from other equilibria (`spinup.report.rung.rung`); None where there are no water columns.
+    probes: by name, what came of them (`spinup.probe`), those that were made.
+    budgets: by variable, what its state still gains or loses (`spinup.report.budgets.budgets`). rigid_lid: whether its
+    volume of water cannot change.
+    kind, verdict: what this makes the end of the run, in a word and in a sentence.
     """
 
     path: Path
@@ -40,52 +58,103 @@ class Audit:
     moved: dict[str, float]
     error: dict[str, float | None]
     drift: tuple[float, float]
+    decay: dict[str, float]
+    foreseen: Foreseen
     columns_changed: int
-    rates: tuple[tuple[float, float], ...]
+    rates: Rates
+    cycle: float | None
+    rung: dict[str, Any] | None
+    probes: dict[str, Probe]
+    budgets: dict[str, dict[str, Any]]
+    rigid_lid: bool
+    kind: Kind
     verdict: str
 
+    @property
+    def decay_words(self) -> str:
+        """What became of the drift, and what should have, in words; "" where nothing said what should have."""
+        return decay_words(self.decay, {name: said["decay"] for name, said in self.foreseen.items()})
+
     def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"path": str(self.path)}
+        return asdict(self) | {"path": str(self.path), "kind": self.kind.value}
 
 
-def audit(path: str | Path, *, years: float = 20, progress: Progress | None = None) -> Audit:
+def audit(path: str | Path, *, years: float = 20, probe_years: float = 0, progress: Progress | None = None) -> Audit:
     """Integrate the end of the run at `path` directly for `years` model years, into PATH-audit, and judge it.
 
-    An audit that was stopped goes on. Raises UsageError where the run has no end to go on from.
+    probe_years: where it is an equilibrium, integrate on as long from its end with the convection a level deeper, into
+    PATH-probe-deeper, and a level shallower, into PATH-probe-shallower; 0 for no probes.
+
+    An audit that was stopped goes on. Raises UsageError where the run has no end to go on from, or is to be probed and
+    has no water columns.
     """
     path = Path(path)
-    header, on = read_header(path), path.with_name(path.name + "-audit")
-    with stored_case(header, None, progress or Progress()) as case:
-        if (on / "zarr.json").is_file():
-            if read_header(on).start != str(path):
-                raise UsageError(f"{on} is no audit of {path}: move it away")
-            resume(on, case=case, budget=years, progress=progress)
-        else:
-            run(
-                case,
-                out=on,
-                method="picard",
-                settings={},
-                budget=years,
-                tolerance=1e-300,
-                start=path,
-                start_periods=0,
-                progress=progress,
-            )
-    rates = slowest(on)
-    zarr.open_group(on, mode="r+", use_consolidated=False).attrs[RATES] = [[rate.real, rate.imag] for rate in rates]
-    return judge(path, read_run(path), read_run(on), rates)
+    header, on, progress = read_header(path), beside(path, "audit"), progress or Progress()
+    if probe_years:
+        probe.require_columns(read_run(path))
+    with stored_case(header, None, progress) as case:
+        integrate_on(case, on, path, years, progress)
+        rates, said = slowest(on), foreseen(on)
+        zarr.open_group(on, mode="r+", use_consolidated=False).attrs.update(
+            {RATES: [[rate.real, rate.imag] for rate in rates], FORESEEN: said}
+        )
+        seen = judge(path, read_run(path), read_run(on), rates, said)
+        if probe_years and seen.kind not in PROBED:
+            progress.note(f"no probe: its end is no equilibrium to be put out of ({seen.kind.value})")
+        elif probe_years:
+            cost = f"{len(WAYS)} probes of {probe_years:g} model years each, as direct integration goes"
+            progress.note(f"{cost}: the convection of its end a level deeper, a level shallower")
+            for name in WAYS:
+                change = probe.change(name, read_run(on))
+                there = beside(path, f"probe-{name}")
+                integrate_on(case, there, on, probe_years, progress, change)
+                probe.judge(name, there, on, seen.error)
+            seen = judge(path, read_run(path), read_run(on), rates, said)
+    return seen
+
+
+def beside(path: Path, what: str) -> Path:
+    """Where a run that is made of the run at `path` goes."""
+    return path.with_name(f"{path.name}-{what}")
+
+
+def integrate_on(
+    case: Case, on: Path, start: Path, years: float, progress: Progress, change: Change | None = None
+) -> None:
+    """Direct integration from the end of the run at `start`, changed or not, to `years` model years, in the run `on`;
+    one that is there goes on, and one that went farther stays. Raises UsageError where `on` is another run."""
+    if (on / "zarr.json").is_file():
+        origin = str(start) if change is None else f"{start}, {change.words}"
+        if Path(read_header(on).start).name != Path(origin).name:  # from another folder the same run has another path
+            raise UsageError(f"{on} does not begin at the end of {origin}: move it away")
+        done = read_run(on).model_years
+        if done.size and done[-1] >= years * (1 - 1e-12):
+            return
+        resume(on, case=case, budget=years, progress=progress)
+        return
+    run(
+        case,
+        out=on,
+        method="picard",
+        settings={},
+        budget=years,
+        tolerance=1e-300,
+        start=start,
+        start_periods=0,
+        change=change,
+        progress=progress,
+    )
 
 
 def found(path: Path) -> Audit | None:
     """The audit that was made of the run at `path`, as far as it went; None where there is none to read."""
-    on = path.with_name(path.name + "-audit")
+    on = beside(path, "audit")
     try:
         if Path(read_header(on).start).name != path.name:
             return None
         after = read_run(on)
         rates = tuple(complex(*parts) for parts in after.data.attrs.get(RATES, ()))
-        return judge(path, read_run(path), after, rates)
+        return judge(path, read_run(path), after, rates, after.data.attrs.get(FORESEEN, {}))
     except SpinupError:
         return None
 
@@ -101,52 +170,111 @@ def slowest(path: Path) -> tuple[complex, ...]:
         return ()
 
 
-def judge(path: Path, before: RunData, after: RunData, rates: tuple[complex, ...] = ()) -> Audit:
-    """What the run `after`, from the end of `before`, says of it, and the rates, a period, of its slowest modes. Raises
-    UsageError where one has no state."""
+def foreseen(path: Path) -> Foreseen:
+    """By variable, how far the direct run at `path` should have moved, rms in its units, and the share of its first
+    drift that should be left, by its linearised step. Empty where there is no operator."""
+    kept, after = newest_estimate_operator(path), read_run(path)
+    first = after.residual_vector(0) if after.failed.size and not after.failed[0] else None
+    if kept is None or first is None:
+        return {}
+    try:
+        residuals = predicted_residuals(kept[0], first, int((~after.failed).sum()))
+    except SingularMatrix:
+        return {}
+    along = {}
+    for name, part in after.parts.items():
+        weights = after.volume(name)[after.volume(name) > 0]
+
+        def rms(values: np.ndarray, weights: np.ndarray = weights) -> float:
+            return float(np.sqrt(np.average(values**2, weights=weights)))
+
+        if begun := rms(first[part]):
+            along[name] = {"moved": rms(residuals[:, part].sum(axis=0)), "decay": rms(residuals[-1, part]) / begun}
+    return along
+
+
+def judge(
+    path: Path, before: RunData, after: RunData, rates: tuple[complex, ...] = (), said: Foreseen | None = None
+) -> Audit:
+    """What the run `after`, from the end of `before`, says of it, the rates, a period, of its slowest modes, and what
+    its linearised step said of those years. Raises UsageError where one has no state."""
     if before.last_good is None or after.last_good is None:
         raise UsageError(f"{before.name if before.last_good is None else after.name} has no state to judge")
     moved = {}
     for name in before.variables:
-        here, there = before.end(name), after.end(name)
-        if here is None or there is None:
+        start, end = before.end(name), after.end(name)
+        if start is None or end is None:
             raise UsageError(f"the fields of {name} at the end of {path} or of its audit cannot be read")
-        moved[name] = weighted_rms(there - here, before.volume(name))
-    changed = len(changed_columns(before, after))
+        moved[name] = weighted_rms(end - start, before.volume(name))
     estimates = error_estimates(before) if before.estimates_by_operator else {}
     error = {name: estimates[name]["last"] if name in estimates else None for name in before.variables}
     drifts = after.drift[np.isfinite(after.drift)]
     if not drifts.size:
         raise UsageError(f"{after.name} has no drift to judge by")
-    drift = (float(drifts[0]), float(drifts[-1]))
-    years = float(after.model_years[-1])
-    a_year = tuple((rate.real / after.years, rate.imag / after.years) for rate in rates)
-    verdict = f"{_verdict(moved, error, drift, years)}{slowest_words(a_year)}"
-    return Audit(path, years, moved, error, drift, changed, a_year, verdict)
+    states, here, probes = _states(after), rung(after), _probes(path, after)
+    seen = Seen(
+        moved=moved,
+        error=error,
+        drift=(float(drifts[0]), float(drifts[-1])),
+        years=float(after.model_years[-1]),
+        rates=tuple((rate.real / after.years, rate.imag / after.years) for rate in rates),
+        failed=bool(after.failed.any()),
+        cycle=None if (back := period(states)) is None else back * after.years,
+        noise=is_noise(states),
+        floor=before.outcome == "floor",
+        converged=before.outcome == "converged",
+        elsewhere=tuple(name for name, made in probes.items() if made.back is False),
+        rung="" if here is None else rung_words(here),
+    )
+    kind = kind_of(seen)
+    return Audit(
+        path=path,
+        years=seen.years,
+        moved=moved,
+        error=error,
+        drift=seen.drift,
+        decay={name: share for name in after.variables if (share := _decay(after, name)) is not None},
+        foreseen=said or {},
+        columns_changed=len(changed_columns(before, after)),
+        rates=seen.rates,
+        cycle=seen.cycle,
+        rung=here,
+        probes=probes,
+        budgets=budgets(after),
+        rigid_lid=after.rigid_lid,
+        kind=kind,
+        verdict=sentence(kind, seen),
+    )
 
 
-def slowest_words(rates: tuple[tuple[float, float], ...]) -> str:
-    """What the least damped mode does, to follow the verdict."""
-    if not rates:
-        return ""
-    real, imaginary = rates[0]
-    if abs(real) < NEUTRAL_RATE:
-        return "; one direction is neutral: nothing decides where along it the state ends, a conserved total perhaps"
-    swings = f", swinging once in {2 * math.pi / abs(imaginary):,.3g} years" if abs(imaginary) > abs(real) else ""
-    if real > 0:
-        return f"; but a mode of the linearised step grows by e in {1 / real:,.3g} model years{swings}: watch it longer"
-    return f"; its slowest mode decays by e in {-1 / real:,.3g} model years{swings}"
+def _probes(path: Path, after: RunData) -> dict[str, Probe]:
+    """What came of the probes that were made from the end of the audit `after` of the run at `path`."""
+    seen = {name: probe.found(beside(path, f"probe-{name}"), name, beside(path, "audit"), after) for name in WAYS}
+    return {name: found for name, found in seen.items() if found is not None}
 
 
-def _verdict(moved: dict[str, float], error: dict[str, float | None], drift: tuple[float, float], years: float) -> str:
-    """In a sentence."""
-    if drift[1] > LEAVING * drift[0]:
-        return "not an equilibrium: integrated on, the state leaves where it is, ever faster"
-    far = [name for name, distance in moved.items() if (limit := error[name]) is not None and distance > NEAR * limit]
-    if far:
-        return (
-            f"not there yet, or the estimate was too small: {', '.join(far)} moved on by more than its estimated error"
-        )
-    if all(limit is None for limit in error.values()):
-        return f"its drift does not grow, but how far it has to go is not known: {years:g} years do not say"
-    return "an equilibrium, stable as far as was seen: integrated on, the state stayed within twice its estimated error"
+def _decay(run: RunData, name: str) -> float | None:
+    """The last residual of a variable as a share of the first."""
+    sizes = run.column(f"{name}_residual")
+    sizes = sizes[np.isfinite(sizes)]
+    return float(sizes[-1] / sizes[0]) if sizes.size and sizes[0] else None
+
+
+def _states(run: RunData) -> np.ndarray:
+    """The states of a direct run from its start on, (periods + 1, m): distances are volume-weighted rms, each variable
+    in units of the farthest it came. Those before the first evaluation that failed or was not kept."""
+    rows = []
+    for number in range(-1, run.failed.size):
+        row = run.vector(max(number, 0), before=number < 0)
+        if row is None:
+            break
+        rows.append(row)
+    if not rows:
+        return np.zeros((1, 1))
+    x = np.array(rows)
+    for name, part in run.parts.items():
+        weights = run.volume(name)[run.volume(name) > 0]
+        x[:, part] *= np.sqrt(weights / weights.sum())
+        farthest = np.linalg.norm(x[:, part] - x[0, part], axis=1).max()
+        x[:, part] /= farthest if farthest > 0 else 1.0
+    return x

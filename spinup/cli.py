@@ -16,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -174,13 +175,21 @@ def compare(runs: RunPaths, as_json: Json = False, debug: Debug = False) -> None
 def audit(
     run: RunPath,
     years: Annotated[float, typer.Option(help="Model years to integrate on directly.")] = 20,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Put its convection a level deeper and shallower, and see if it comes back.")
+    ] = False,
+    probe_years: Annotated[float, typer.Option(help="Model years of each of the two probes.")] = 20,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Is the end of a run an equilibrium? Integrate it on directly, and see."""
     from spinup.audit import audit as examined
+    from spinup.report.audit_verdict import probe_words
+    from spinup.report.budgets import budget_words
+    from spinup.report.rung import rung_words
 
-    found = examined(run, years=years, progress=None if as_json else _progress(False))
+    progress = None if as_json else _progress(False)
+    found = examined(run, years=years, probe_years=probe_years if probe else 0, progress=progress)
     if as_json:
         print(json.dumps(found.as_json()))
         return
@@ -190,7 +199,17 @@ def audit(
         estimate = "" if error is None else f" (estimated error before: {error:.2g})"
         table.add_row(f"{name} moved", f"{distance:.2g} in {found.years:g} model years{estimate}")
     table.add_row("drift", f"{found.drift[0]:.2g}, then {found.drift[1]:.2g} per year")
+    if found.decay_words:
+        table.add_row("decay", found.decay_words)
+    for name, budget in found.budgets.items():
+        table.add_row("still changes", budget_words(name, budget))
+    if found.rigid_lid:
+        table.add_row("volume", "constant, under a rigid lid")
     table.add_row("columns mixed to another depth", f"{found.columns_changed}")
+    if found.rung:
+        table.add_row("rung", rung_words(found.rung))
+    for made in found.probes.values():
+        table.add_row(f"probe, {made.name}", probe_words(asdict(made)))
     table.add_row("verdict", found.verdict)
     out_console.print(table)
 

@@ -36,6 +36,29 @@ def mix(field: np.ndarray, volume: np.ndarray, levels: np.ndarray) -> np.ndarray
     return np.where(upper, mean, field)
 
 
+def convecting(field: np.ndarray, mask: np.ndarray, neutral: float) -> np.ndarray:
+    """The `mixed_levels` of columns that are mixed from the surface down, but not to the bottom; 0 of all others."""
+    levels = mixed_levels(field, mask, neutral)
+    return np.where(levels < mask.sum(axis=0) - 1, levels, 0)
+
+
+def mix_deeper(field: np.ndarray, volume: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The field with the mixed water of each column and the cell beneath it at their mean; columns of 0 stay."""
+    return mix(field, volume, np.where(levels > 0, levels + 1, 0))
+
+
+def mix_shallower(field: np.ndarray, volume: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """The field with the lowest mixed cell of each column and the one beneath it at their mean, so that the mixed water
+    ends a level higher; columns of 0 stay."""
+    k = np.arange(len(field))[:, None, None]
+    lowest = len(field) - 1 - levels
+    pair = ((k == lowest) | (k == lowest - 1)) & (levels > 0)
+    weight = np.where(pair, volume, 0.0)
+    total = weight.sum(axis=0)
+    mean = (weight * field).sum(axis=0) / np.where(total > 0, total, 1.0)
+    return np.where(pair, mean, field)
+
+
 def keep_mixed(layout: Layout, neutral: float) -> Callable[[Array, Array], Array]:
     """(x, candidate) -> candidate: what is mixed from the surface down in x is mixed in the candidate too, so that a
     convecting column goes on to convect. Content is kept. The first variable says how deep it is mixed."""

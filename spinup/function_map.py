@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from solvers import StepOperator
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
-from spinup.maps import Diagnostic
+from spinup.maps import Content, Diagnostic
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
 
@@ -131,6 +132,8 @@ class FunctionMap:
     has_steps = False  # it is a function of a whole period
     cycle_steps = 0
     no_circulation = "no single steps"
+    contents: Mapping[str, Content] = MappingProxyType({})
+    rigid_lid = False
     operator_years = step_years = 0.0
 
     def advance(self, state: State, steps: int, toward: Fields | None = None) -> State:

@@ -1,5 +1,6 @@
 """What the driver needs of a model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +14,19 @@ class Diagnostic:
 
     units: str
     long_name: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an accelerated variable is the density of, as temperature is of heat.
+
+    factor: of a change of the variable's volume mean, in its units per model year, to that of the content by ocean
+    surface and time, in `units`.
+    """
+
+    quantity: str
+    units: str
+    factor: float
 
 
 class FixedPointMap(Protocol):
@@ -32,6 +46,8 @@ class FixedPointMap(Protocol):
     carries: bool  # whether its state holds more than what is accelerated
     no_circulation: str  # why the operator has no border of the circulation, in words; "" where it has
     conserved: tuple[tuple[str, ...], ...]  # groups of variables whose summed content the map conserves
+    contents: Mapping[str, Content]  # of the accelerated variables of which it is known
+    rigid_lid: bool  # whether its volume of water cannot change
 
     @property
     def layout(self) -> Layout: ...

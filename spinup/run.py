@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +50,15 @@ class RunResult:
         return self.outcome.message
 
 
+@dataclass(frozen=True)
+class Change:
+    """What is done to the state that a run starts from. words: to follow the name of its start in the record. of: takes
+    the map and its full state, and gives the changed one."""
+
+    words: str
+    of: Callable[[FixedPointMap, State], State]
+
+
 class Progress:
     """What a run tells while it goes on; the default tells nothing."""
 
@@ -70,6 +79,7 @@ def run(
     tolerance: str | float | None = None,
     start: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     start_periods: int | None = None,
+    change: Change | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Run `case` into a new store at `out`. What is not given comes from the case.
@@ -84,6 +94,7 @@ def run(
         number: the drift below which it has, weighted rms per model year
     start : another run (its newest state), a restart file of the model, or a full state; default: the map's own
     start_periods : direct periods before the method begins
+    change : what is done to the start first
 
     Raises
     ------
@@ -120,7 +131,7 @@ def run(
     if header["start_periods"] < 0:
         raise UsageError(f"start_periods = {header['start_periods']} must not be negative")
     with stop_on_signals(progress.note) as flag:
-        return _start(case, chosen, header, start, path, progress, flag)
+        return _start(case, chosen, header, start, path, progress, flag, change)
 
 
 def _start(
@@ -131,6 +142,7 @@ def _start(
     path: Path,
     progress: Progress,
     flag: StopFlag,
+    change: Change | None,
 ) -> RunResult:
     """Build the map, make the store, and drive."""
     restart = isinstance(start, (str, os.PathLike)) and Path(start).is_file()
@@ -143,6 +155,9 @@ def _start(
         other = _read_restart(model, Path(str(start)))
     origin = "given in Python" if isinstance(start, Mapping) else str(start)
     first = model.start() if other is None else _fitting(other, model, origin)
+    origin = "the map's own start" if other is None else origin
+    if change is not None:
+        first, origin = change.of(model, first), f"{origin}, {change.words}"
     model.layout.check_start(model.fields(first))
     converged_below(header["tolerance"], header["tolerance_unit"], model.layout)
     if header["budget_years"] < model.years * (1 - 1e-12):
@@ -151,7 +166,7 @@ def _start(
         )
     full = Header(
         **header,
-        start="the map's own start" if other is None else origin,
+        start=origin,
         map=model.describe(),
         years_per_evaluation=model.years,
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from spinup.maps import Diagnostic
+from spinup.maps import Content, Diagnostic
 
 HEAT_CAPACITY = 3991.86795711963  # J kg-1 K-1, TEOS-10
 SV = 1e6  # m3 s-1
@@ -53,6 +53,14 @@ def make_diagnose(variables: Any, settings: Any, tau: int) -> Callable[[dict[str
         return values
 
     return diagnose
+
+
+def contents(density: float, seconds_per_year: float) -> dict[str, Content]:
+    """Of a water column a metre deep: heat by temperature and salt by salinity, their `factor` of a change a year."""
+    return {
+        "temp": Content("heat", "W m-2", density * HEAT_CAPACITY / seconds_per_year),
+        "salt": Content("salt", "kg m-2 year-1", 1e-3 * density),
+    }
 
 
 def available(settings: Any) -> dict[str, Diagnostic]:

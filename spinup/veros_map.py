@@ -26,11 +26,12 @@ from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance
 from spinup.compilation import use_compilation_cache
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
+from spinup.maps import Content
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
 from spinup.veros_circulation import GHOST, c_grid, halo_off, interior, no_balance
-from spinup.veros_diagnostics import available, make_diagnose
+from spinup.veros_diagnostics import available, contents, make_diagnose
 from spinup.veros_operator import BATCH, FORWARD_EULER, Coefficients, probes, step_operator, vertical_mixing
 from spinup.veros_slopes import slopes_held
 
@@ -308,6 +309,23 @@ class VerosMap:
                 )
             )
         return Layout(tuple(variables), self._coords())
+
+    @cached_property
+    def contents(self) -> dict[str, Content]:
+        """Heat and salt of the tracers that are accelerated."""
+        vs = self._template.variables
+        surface = interior(vs.area_t)[interior(vs.maskT)[-1] > 0.5].sum()
+        found = contents(float(self._template.settings.rho_0), self.dt * self.period.steps / self.years)
+        return {
+            v.name: replace(found[v.name], factor=found[v.name].factor * v.volume[v.mask].sum() / surface)
+            for v in self.layout.variables
+            if v.name in found
+        }
+
+    @property
+    def rigid_lid(self) -> bool:
+        """Whether the volume of water cannot change: with a streamfunction it cannot."""
+        return bool(self._template.settings.enable_streamfunction)
 
     @cached_property
     def diagnose(self) -> Callable[[State], dict[str, float]]:

@@ -451,6 +451,7 @@ def test_numbers_in_words(value, text):
 
 def test_units_in_words():
     assert words.units("kg m-3") == "kg m⁻³"
+    assert words.units("1e6 m3 s-1") == "Sv"
     assert words.units("degC") == "°C"
     assert words.per_year("degC") == "K per year"
     assert words.per_year("1") == "per year"

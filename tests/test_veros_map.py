@@ -132,6 +132,34 @@ def test_diagnostics(coarse):
     assert 1 < values["overturning_max"] < 50
 
 
+def test_heat_content_changes_by_the_flux_that_the_map_says(coarse):
+    """Warmed by 1 K in a year of 366 days, the ocean takes up rho cp depth / year through its surface."""
+    vs = coarse._template.variables
+    ocean = np.asarray(vs.maskT)[2:-2, 2:-2]
+    area = float((np.asarray(vs.area_t)[2:-2, 2:-2] * ocean[..., -1]).sum())
+    warmer = coarse.replace(coarse.start(), {"temp": coarse.fields(coarse.start())["temp"] + 1.0})
+    joules = coarse.diagnose(warmer)["heat_content"] - coarse.diagnose(coarse.start())["heat_content"]
+    heat = coarse.contents["temp"]
+    assert (heat.quantity, heat.units) == ("heat", "W m-2")
+    assert heat.factor == pytest.approx(joules / area / (366 * 86400), rel=1e-9)
+    assert coarse.rigid_lid
+
+
+def test_overturning_of_an_analytic_cell(coarse):
+    """Northward above, southward below, v = A cos(pi z / H): the streamfunction, largest at half the depth, is
+    A H / pi times the width of the ocean, in a test of the diagnostic's sign and of its integral."""
+    vs = coarse._template.variables
+    z, depth, speed = np.asarray(vs.zt), float(np.asarray(vs.dzt).sum()), 1e-3
+    v = np.zeros(vs.v.shape)
+    v[...] = (speed * np.cos(np.pi * z / depth) * np.asarray(vs.maskV))[..., None]
+    wet = np.asarray(vs.maskV)[2:-2, 2:-2]
+    assert (wet[..., :1] == wet).all()  # the bottom is flat: the cell closes
+    width = (np.asarray(vs.dxt)[2:-2, None] * np.asarray(vs.cosu)[2:-2] * wet[..., -1]).sum(axis=0)
+    expected = speed * depth / np.pi * width.max() / 1e6
+    assert coarse.diagnose({**coarse.start(), "v": v})["overturning_max"] == pytest.approx(expected, rel=0.05)
+    assert coarse.diagnose({**coarse.start(), "v": -v})["overturning_max"] < 0.05 * expected  # it turns the other way
+
+
 def test_both_tracers_by_default():
     model = VerosMap("acc_basic", period=3, settings=SMALL)
     assert [v.name for v in model.layout.variables] == ["temp", "salt"]

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from spinup.convection import mixed_levels
 from spinup.report import words
 from spinup.report.axes import axes_of, place
 from spinup.report.reading import RunData, same_grid
+from spinup.report.rung import mixed
 from spinup.report.summary import error_estimates
 
-NEUTRAL = 0.05  # difference from level to level below which a column counts as mixed, in the first variable's units
 NEAR = 2.0  # states of one equilibrium are at most so many times their estimated errors apart
 NAMED = 6  # columns that are named, the rest is counted
 
@@ -42,14 +41,11 @@ def changed_columns(a: RunData, b: RunData) -> list[dict[str, Any]]:
     are mixed in each, the largest difference first. None of runs whose first variable is not one of three dimensions,
     depth first, on one grid."""
     name = a.variables[0]
-    one, other = a.end(name), b.end(name) if same_grid(a, b, name) else None
-    if one is None or other is None or one.ndim != 3:
+    one, other = mixed(a, a.end(name)), mixed(b, b.end(name)) if same_grid(a, b, name) else None
+    if one is None or other is None:
         return []
-    depth, *across = axes_of(a, name)
-    upward = slice(None, None, -1 if depth.downward and depth.values[0] < depth.values[-1] else 1)
-    ocean = a.volume(name)[upward] > 0
-    levels = [mixed_levels(np.where(ocean, field[upward], 0.0), ocean, NEUTRAL) for field in (one, other)]
-    by = np.abs(levels[1] - levels[0])
+    levels, (_, *across) = (one, other), axes_of(a, name)
+    by = np.abs(other - one)
     cells = sorted(np.argwhere(by > 0).tolist(), key=lambda c: -by[tuple(c)])
     return [
         {

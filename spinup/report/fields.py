@@ -1,7 +1,7 @@
 """Where the residual is, and what the state looks like: profiles, sections, maps, whatever the dimensions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,13 @@ def state_panels(run: RunData, name: str) -> list[Panel]:
     wanted = ("Y", "X") if {"Y", "X"} <= kinds else None
     title = "Map" if wanted and state.ndim == 2 else _mean_title(axes)
     return [_unsigned(title, slab(state, volume, axes, wanted), units)]
+
+
+def levels_panel(run: RunData, title: str, levels: Sequence[Sequence[int | None]], note: str) -> Panel:
+    """A map of how many steps down from the surface the columns of the first variable are mixed, None on land."""
+    _, rows, columns = axes_of(run, run.variables[0])
+    values = np.array([[np.nan if n is None else n for n in row] for row in levels], dtype="f8")
+    return replace(_unsigned(title, Slab(values, rows, columns), "levels"), note=note)
 
 
 def slab(values: np.ndarray, volume: np.ndarray, axes: Sequence[Axis], kinds: tuple[str, str] | None) -> Slab:

@@ -15,6 +15,7 @@ from spinup.report import charts, fields, theme, words
 from spinup.report.charts import Curve, Level
 from spinup.report.numbers import audit_of, numbers_of, read_runs
 from spinup.report.reading import RunData
+from spinup.report.rung import rung_words
 from spinup.report.summary import SHOWN_VERSIONS
 
 
@@ -75,6 +76,7 @@ def render(runs: Sequence[RunData], numbers: dict[str, Any]) -> str:
         estimates=_estimates(drawn, numbers["runs"][0]),
         residuals={v: _panels(fields.residual_panels(subject, v)) for v in subject.variables},
         states=_states(subject),
+        rungs=_rungs(subject, numbers["audit"]),
         histories=_histories(drawn),
         constants=_constants(drawn),
         marks=_marks(numbers),
@@ -171,6 +173,20 @@ def _states(subject: RunData) -> list[dict[str, Any]]:
         row = [replace(found[0], title=f"{titles[v]}, {found[0].title.lower()}") for v, found in panels.items()]
         return [{"title": "", "panels": _panels(row)}]
     return [{"title": titles[v], "panels": _panels(found)} for v, found in panels.items()]
+
+
+def _rungs(subject: RunData, audit: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Maps of how deep the water is mixed, at the end of the audit and of its probes."""
+    if audit is None or audit["rung"] is None:
+        return []
+    ends = {"The audited end": audit["rung"]}
+    ends |= {f"Probe, one level {name}": p["rung"] for name, p in audit["probes"].items() if p["rung"] is not None}
+    return _panels(
+        [
+            fields.levels_panel(subject, title, end["levels"], f"{words.capital(rung_words(end))}.")
+            for title, end in ends.items()
+        ]
+    )
 
 
 def _histories(runs: Sequence[RunData]) -> list[dict[str, Any]]:

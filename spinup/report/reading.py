@@ -50,6 +50,16 @@ class RunData:
         return {name: dict(self.data[name].attrs) for name in self.data.attrs["diagnostics"]}
 
     @property
+    def contents(self) -> dict[str, dict[str, Any]]:
+        """What variables are the densities of: `spinup.maps.Content` by name, where the map says so."""
+        return dict(self.data.attrs.get("contents", {}))
+
+    @property
+    def rigid_lid(self) -> bool:
+        """Whether the volume of water cannot change."""
+        return bool(self.data.attrs.get("rigid_lid", False))
+
+    @property
     def years(self) -> float:
         """Model years of one evaluation."""
         return float(self.header["years_per_evaluation"])
@@ -113,6 +123,27 @@ class RunData:
     def end(self, name: str) -> np.ndarray | None:
         """Variable at the end of the run."""
         return None if self.last_good is None else self.fields(name, self.last_good)
+
+    @cached_property
+    def parts(self) -> dict[str, slice]:
+        """Where each variable lies in the solver's vector."""
+        ends = np.cumsum([int((self.volume(name) > 0).sum()) for name in self.variables])
+        begins = [0, *ends[:-1]]
+        return {n: slice(int(a), int(b)) for n, a, b in zip(self.variables, begins, ends, strict=True)}
+
+    def vector(self, number: int, *, before: bool = False) -> np.ndarray | None:
+        """The solver's vector after (before) an evaluation, (n,); None where the run no longer has it."""
+        parts = []
+        for name in self.variables:
+            if (values := self.fields(name, number, before=before)) is None:
+                return None
+            parts.append(values[self.volume(name) > 0])
+        return np.concatenate(parts)
+
+    def residual_vector(self, number: int) -> np.ndarray | None:
+        """T(x) - x of an evaluation, (n,); None where the run no longer has it."""
+        after, before = self.vector(number), self.vector(number, before=True)
+        return None if after is None or before is None else after - before
 
     @property
     def last_measured(self) -> int | None:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from spinup.report import words
+from spinup.report.audit_verdict import decay_words, probe_words
+from spinup.report.budgets import budget_words
 
 REGRESSED = 1.2  # the last drift is said to be above the lowest from this factor on
 
@@ -10,7 +12,7 @@ REGRESSED = 1.2  # the last drift is said to be above the lowest from this facto
 def sentences(numbers: dict[str, Any]) -> list[str]:
     """The verdict on the first run: what happened, how it ended, against direct integration, against the truth."""
     subject = numbers["runs"][0]
-    found = [headline(subject), ending(subject), mean_state(subject), *distances(subject), audited(numbers)]
+    found = [headline(subject), ending(subject), mean_state(subject), *distances(subject), *audited(numbers)]
     if subject["drift"]["last"] is not None:
         found += [*estimates_against_direct(numbers), against_direct(numbers), *against_exact(numbers)]
     return [sentence for sentence in found if sentence]
@@ -41,10 +43,10 @@ def mean_state(run: dict[str, Any]) -> str:
     return f"The state wanders; its mean, seen over {years}, is kept, with a standard error of {errors} rms."
 
 
-def audited(numbers: dict[str, Any]) -> str:
-    """What came of integrating the end on, where that was done."""
+def audited(numbers: dict[str, Any]) -> list[str]:
+    """What came of integrating the end on, where that was done: the verdict, what still changes, and the probes."""
     if (audit := numbers["audit"]) is None:
-        return ""
+        return []
     variables = numbers["runs"][0]["variables"]
     moved = ", ".join(
         f"{name} by {words.number(distance)} {variables[name]['units'].removesuffix('per year')}".rstrip()
@@ -52,7 +54,16 @@ def audited(numbers: dict[str, Any]) -> str:
     )
     columns = f"; {n} water columns are mixed to another depth" if (n := audit["columns_changed"]) else ""
     years = words.years(audit["years"])
-    return f"Its end was integrated on for {years} and moved, {moved} rms{columns}: {audit['verdict']}."
+    said = decay_words(audit["decay"], {name: f["decay"] for name, f in audit["foreseen"].items()})
+    found = [
+        f"Its end was integrated on for {years} and moved, {moved} rms{columns}{'; ' if said else ''}{said}: "
+        f"{audit['verdict']}."
+    ]
+    if audit["budgets"]:
+        budgets = "; ".join(budget_words(name, budget) for name, budget in audit["budgets"].items())
+        volume = "; its volume is constant, under a rigid lid" if audit["rigid_lid"] else ""
+        found.append(f"In the last of these years its means changed, {budgets}{volume}.")
+    return found + [f"Probed, {probe_words(made)}." for made in audit["probes"].values()]
 
 
 def estimates_against_direct(numbers: dict[str, Any]) -> list[str]:

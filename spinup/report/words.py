@@ -68,6 +68,8 @@ def years(value: float) -> str:
 
 def units(text: str) -> str:
     """CF units with their powers raised: "kg m-3" as "kg m⁻³"."""
+    if text in _SYMBOLS:
+        return _SYMBOLS[text]
     parts = []
     for part in text.split():
         stem = part.rstrip("-0123456789")

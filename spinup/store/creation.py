@@ -4,6 +4,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
             "header": header.model_dump_json(),
             "variables": [v.name for v in layout.variables],
             "diagnostics": list(model.diagnostics),
+            "contents": {name: asdict(content) for name, content in model.contents.items()},
+            "rigid_lid": model.rigid_lid,
             "outcome": "",
         },
     )
