@@ -1,5 +1,6 @@
 """Is the end of a run an equilibrium? It is integrated on directly, as a run of its own, and watched."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def audit(path: str | Path, *, years: float = 20, probe_years: float = 0, progre
         integrate_on(case, on, path, years, progress)
         rates, said = slowest(on), foreseen(on)
         zarr.open_group(on, mode="r+", use_consolidated=False).attrs.update(
-            {RATES: [[rate.real, rate.imag] for rate in rates], FORESEEN: said}
+            {RATES: json.dumps([[rate.real, rate.imag] for rate in rates]), FORESEEN: json.dumps(said)}
         )
         seen = judge(path, read_run(path), read_run(on), rates, said)
         if probe_years and seen.kind not in PROBED:
@@ -153,8 +154,8 @@ def found(path: Path) -> Audit | None:
         if Path(read_header(on).start).name != path.name:
             return None
         after = read_run(on)
-        rates = tuple(complex(*parts) for parts in after.data.attrs.get(RATES, ()))
-        return judge(path, read_run(path), after, rates, after.data.attrs.get(FORESEEN, {}))
+        rates = tuple(complex(*parts) for parts in json.loads(after.data.attrs.get(RATES, "[]")))
+        return judge(path, read_run(path), after, rates, json.loads(after.data.attrs.get(FORESEEN, "{}")))
     except SpinupError:
         return None
 

@@ -52,12 +52,12 @@ class RunData:
     @property
     def contents(self) -> dict[str, dict[str, Any]]:
         """What variables are the densities of: `spinup.maps.Content` by name, where the map says so."""
-        return dict(self.data.attrs.get("contents", {}))
+        return json.loads(self.data.attrs.get("contents", "{}"))
 
     @property
     def rigid_lid(self) -> bool:
         """Whether the volume of water cannot change."""
-        return bool(self.data.attrs.get("rigid_lid", False))
+        return bool(self.data.attrs.get("rigid_lid", 0))
 
     @property
     def years(self) -> float:

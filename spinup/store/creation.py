@@ -1,6 +1,7 @@
 """Laying out an empty run: every array of it, and the start state."""
 
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -35,8 +36,8 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
             "header": header.model_dump_json(),
             "variables": [v.name for v in layout.variables],
             "diagnostics": list(model.diagnostics),
-            "contents": {name: asdict(content) for name, content in model.contents.items()},
-            "rigid_lid": model.rigid_lid,
+            "contents": json.dumps({name: asdict(content) for name, content in model.contents.items()}),
+            "rigid_lid": int(model.rigid_lid),  # netCDF has neither dictionaries nor truth values
             "outcome": "",
         },
     )
