@@ -11,11 +11,11 @@ import zarr
 from solvers import SingularMatrix
 from solvers.decay import predicted_residuals
 from solvers.ritz import slowest_rates
-from spinup import probe
+from spinup import probe, repeated
 from spinup.case import Case
 from spinup.errors import SpinupError, UsageError
 from spinup.probe import WAYS, Probe
-from spinup.report.audit_verdict import Kind, Rates, Seen, decay_words, kind_of, sentence
+from spinup.report.audit_verdict import Kind, Rates, Seen, decay_words, kind_of, repeated_words, sentence
 from spinup.report.budgets import budgets
 from spinup.report.equilibria import changed_columns
 from spinup.report.reading import RunData, read_run, weighted_rms
@@ -28,6 +28,7 @@ from spinup.trajectory import is_noise, period
 
 RATES = "slowest_rates"  # attribute of the audit's run, a period: finding them may take a minute, reading them no time
 FORESEEN = "foreseen"  # likewise, what the linearised step says of the audit's years
+REPEATED = "repeated"  # likewise, how far apart its first year and the same year again end
 MODES = 4  # whose rates are found
 
 PROBED = (Kind.STABLE, Kind.ONE_OF_SEVERAL, Kind.NEUTRAL)  # the kinds that a state may be put out of
@@ -51,6 +52,8 @@ class Audit:
     probes: by name, what came of them (`spinup.probe`), those that were made.
     budgets: by variable, what its state still gains or loses (`spinup.report.budgets.budgets`). rigid_lid: whether its
     volume of water cannot change.
+    repeated: by variable, how far apart the first period of the audit and the same one again ended, rms in its units; 0
+    where the map is deterministic. Empty where that was not tried.
     kind, verdict: what this makes the end of the run, in a word and in a sentence.
     """
 
@@ -68,6 +71,7 @@ class Audit:
     probes: dict[str, Probe]
     budgets: dict[str, dict[str, Any]]
     rigid_lid: bool
+    repeated: dict[str, float]
     kind: Kind
     verdict: str
 
@@ -75,6 +79,11 @@ class Audit:
     def decay_words(self) -> str:
         """What became of the drift, and what should have, in words; "" where nothing said what should have."""
         return decay_words(self.decay, {name: said["decay"] for name, said in self.foreseen.items()})
+
+    @property
+    def repeated_words(self) -> str:
+        """What came of the same period again, in words; "" where it was the same."""
+        return repeated_words(self.repeated)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"path": str(self.path), "kind": self.kind.value}
@@ -96,9 +105,11 @@ def audit(path: str | Path, *, years: float = 20, probe_years: float = 0, progre
     with stored_case(header, None, progress) as case:
         integrate_on(case, on, path, years, progress)
         rates, said = slowest(on), foreseen(on)
-        zarr.open_group(on, mode="r+", use_consolidated=False).attrs.update(
-            {RATES: json.dumps([[rate.real, rate.imag] for rate in rates]), FORESEEN: json.dumps(said)}
-        )
+        attrs = zarr.open_group(on, mode="r+", use_consolidated=False).attrs
+        attrs.update({RATES: json.dumps([[rate.real, rate.imag] for rate in rates]), FORESEEN: json.dumps(said)})
+        if REPEATED not in attrs:
+            progress.note("its first period again: is the map deterministic?")
+            attrs[REPEATED] = json.dumps(repeated.apart(case, on))
         seen = judge(path, read_run(path), read_run(on), rates, said)
         if probe_years and seen.kind not in PROBED:
             progress.note(f"no probe: its end is no equilibrium to be put out of ({seen.kind.value})")
@@ -243,6 +254,7 @@ def judge(
         probes=probes,
         budgets=budgets(after),
         rigid_lid=after.rigid_lid,
+        repeated=json.loads(after.data.attrs.get(REPEATED, "{}")),
         kind=kind,
         verdict=sentence(kind, seen),
     )

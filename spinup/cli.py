@@ -205,6 +205,8 @@ def audit(
         table.add_row("still changes", budget_words(name, budget))
     if found.rigid_lid:
         table.add_row("volume", "constant, under a rigid lid")
+    if found.repeated_words:
+        table.add_row("repeated", found.repeated_words)
     table.add_row("columns mixed to another depth", f"{found.columns_changed}")
     if found.rung:
         table.add_row("rung", rung_words(found.rung))

@@ -148,7 +148,7 @@ def _start(
     restart = isinstance(start, (str, os.PathLike)) and Path(start).is_file()
     other = None if restart else _read_start(start)
     progress.note(f"building {case.name}")
-    model = _built(case)
+    model = built(case)
     check_names(model)
     check_capability(chosen, model)
     if restart:
@@ -203,7 +203,7 @@ def resume(
         RunStore.resume(path) as store,
         stored_case(store.header, case, progress) as found,
     ):
-        model = _built(found)
+        model = built(found)
         _fitting(store.state(-1), model, f"of run {path}")
         if differing := _differences(store.header.map, model.describe()):
             raise UsageError(
@@ -222,7 +222,7 @@ def resume(
         return _drive(model, store, progress, flag)
 
 
-def _built(case: Case) -> FixedPointMap:
+def built(case: Case) -> FixedPointMap:
     """The map of a case. Whatever the case's own code raises is the user's to mend."""
     try:
         return case.build()

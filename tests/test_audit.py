@@ -9,12 +9,14 @@ from scipy.sparse import csr_array, diags_array
 
 import spinup
 from solvers import StepOperator
-from spinup.audit import audit, judge, slowest
+from spinup.audit import audit, integrate_on, judge, slowest
 from spinup.function_map import FunctionMap
+from spinup.repeated import apart
 from spinup.report import report_numbers
-from spinup.report.audit_verdict import Kind, Seen, decay_words, kind_of, sentence, slowest_words
+from spinup.report.audit_verdict import Kind, Seen, decay_words, kind_of, repeated_words, sentence, slowest_words
 from spinup.report.budgets import budget_words
 from spinup.report.reading import read_run
+from spinup.run import Progress
 
 
 def test_the_end_of_a_converged_run_stays(linear_run, tmp_path):
@@ -38,6 +40,33 @@ def test_a_state_that_leaves_is_no_equilibrium(tmp_path):
     found = judge(tmp_path / "run", read_run(tmp_path / "run"), read_run(tmp_path / "on"))
     assert found.kind == Kind.UNSTABLE
     assert "leaves where it is" in found.verdict
+
+
+def test_a_map_that_is_not_deterministic_is_found_and_said(tmp_path):
+    random = np.random.default_rng(2)
+
+    def build():
+        return FunctionMap(
+            lambda s: {"x": 0.5 * s["x"] + 1e-3 * random.standard_normal(100)},
+            start={"x": np.ones(100)},
+            units={"x": "K"},
+        )
+
+    case = spinup.Case(name="shaky", title="Shaky", build=build, method="picard", budget=20, tolerance=1e-30)
+    spinup.run(case, out=tmp_path / "run")
+    integrate_on(case, tmp_path / "run-audit", tmp_path / "run", 10, Progress())
+    found = apart(case, tmp_path / "run-audit")
+    assert found["x"] == pytest.approx(np.sqrt(2) * 1e-3, rel=0.3)
+    assert "not deterministic: one period, done twice from one state, ended x 0.001" in repeated_words(found)
+
+
+def test_a_map_that_is_deterministic_is_not_said_to_be_otherwise(linear_run, tmp_path):
+    run = tmp_path / "run"
+    run.symlink_to(linear_run)
+    seen = audit(run, years=5)
+    assert seen.repeated == {"c": 0.0}
+    assert seen.repeated_words == ""
+    assert not [s for s in report_numbers([run])["verdict"] if "deterministic" in s]
 
 
 def test_the_command_line_says_it(tmp_path):

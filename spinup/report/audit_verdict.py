@@ -142,6 +142,17 @@ def slowest_words(rates: Rates) -> str:
     return f"; its slowest mode decays by e in {-1 / real:,.3g} model years{swings}"
 
 
+def repeated_words(apart: dict[str, float]) -> str:
+    """That a map is not deterministic, by how far apart one period ends when it is repeated; "" where it is."""
+    differing = [f"{name} {words.number(distance)}" for name, distance in apart.items() if distance > 0]
+    if not differing:
+        return ""
+    return (
+        f"the map is not deterministic: one period, done twice from one state, ended {words.listed(differing)} rms "
+        "apart; no equilibrium can be known better than that, and a run that is resumed may go another way"
+    )
+
+
 def probe_words(probe: dict[str, Any]) -> str:
     """What came of a probe (`spinup.probe.Probe`, as a dictionary)."""
     units = probe["units"]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from spinup.report import words
-from spinup.report.audit_verdict import decay_words, probe_words
+from spinup.report.audit_verdict import decay_words, probe_words, repeated_words
 from spinup.report.budgets import budget_words
 
 REGRESSED = 1.2  # the last drift is said to be above the lowest from this factor on
@@ -63,6 +63,8 @@ def audited(numbers: dict[str, Any]) -> list[str]:
         budgets = "; ".join(budget_words(name, budget) for name, budget in audit["budgets"].items())
         volume = "; its volume is constant, under a rigid lid" if audit["rigid_lid"] else ""
         found.append(f"In the last of these years its means changed, {budgets}{volume}.")
+    if differs := repeated_words(audit["repeated"]):
+        found.append(f"{differs[0].upper()}{differs[1:]}.")
     return found + [f"Probed, {probe_words(made)}." for made in audit["probes"].values()]
 
 
