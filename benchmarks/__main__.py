@@ -28,6 +28,7 @@ from solvers import Outcome
 from solvers.averaging import add_block, no_blocks, standard_error
 from spinup.provenance import git_state
 from spinup.report.thinned import THINNED, thinned
+from spinup.store.view import read_state
 
 RESULTS = Path(__file__).parent / "results"
 LEVELS = {"temp": ("K", (1.0, 0.3, 0.1, 0.05, 0.01)), "salt": ("psu", (0.2, 0.05, 0.02, 0.01))}
@@ -122,13 +123,7 @@ class Bench:
         out = self.folder / f"{self.case.name}-settled-{time.time_ns()}"
         options = {"method": "auto", "tolerance": TIGHT, "budget": SETTLE_YEARS}
         result = spinup.run(self.case, out=out, start=state, start_periods=0, **options)
-        return full_state(out) if result.outcome is Outcome.CONVERGED else state
-
-
-def full_state(run: Path) -> dict[str, Any]:
-    """The newest full state of a run."""
-    state = spinup.open_state(run)
-    return {str(name): np.asarray(state[name]) for name in state.variables}
+        return read_state(out) if result.outcome is Outcome.CONVERGED else state
 
 
 def years_until_below(years: list[float], errors: list[float], level: float) -> float | None:
@@ -145,7 +140,7 @@ def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     began = time.perf_counter()
     result = spinup.run(bench.case, out=out, start=bench.start(year), start_periods=0, **METHODS[method])
     wall = time.perf_counter() - began
-    run, state = spinup.open(out, verify=False), full_state(out)
+    run, state = spinup.open(out, verify=False), read_state(out)
     states = [bench.vector(run, i) for i in range(result.evaluations)]
     before = [bench.vector(run, i, "_before") for i in range(result.evaluations)]
     estimates = [None if np.isnan(e) else float(e) for e in run.error_estimate.values]

@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from solvers.inner import InnerProduct
 from solvers.requests import Array
 from solvers.secants import Secants
 from solvers.vectors import Pair, combine
@@ -29,15 +28,8 @@ from solvers.vectors import Pair, combine
 class ObliqueSecants(Secants):
     """The differences, and the steps s_j that they came from."""
 
-    def __init__(
-        self,
-        inner: InnerProduct,
-        depth: int,
-        damping: float,
-        saved: Mapping[str, Any],
-        asarray: Callable[[Any], Array],
-    ) -> None:
-        super().__init__(inner, depth, damping, saved, asarray)
+    def restore(self, saved: Mapping[str, Any], asarray: Callable[[Any], Array]) -> None:
+        super().restore(saved, asarray)
         self.moves: list[Array] = [asarray(v) for v in saved.get("moves", [])]  # s_j
 
     def saved(self) -> dict[str, Any]:

@@ -45,6 +45,10 @@ class Secants:
     ) -> None:
         """Empty, or as `saved()`. damping: the β of h_j = x_j + β f_j."""
         self.inner, self.depth, self.damping = inner, depth, damping
+        self.restore(saved, asarray)
+
+    def restore(self, saved: Mapping[str, Any], asarray: Callable[[Any], Array]) -> None:
+        """All that `saved()` gave; empty where that is."""
         self.columns: list[Array] = [asarray(v) for v in saved.get("columns", [])]  # df_j
         self.damped: list[Array] = [asarray(v) for v in saved.get("damped", [])]  # h_j, one more than df_j
         self.gram = np.asarray(saved.get("gram", np.empty((0, 0))))  # <df_i, df_j>
@@ -52,7 +56,7 @@ class Secants:
         self.reach = np.asarray(saved.get("reach", np.empty(0)))  # the rounding in rhs_j is eps reach_j ‖df_j‖
 
     def saved(self) -> dict[str, Any]:
-        """All that `__init__` reads: references, no copies."""
+        """All that `restore` reads: references, no copies."""
         vectors = {"columns": list(self.columns), "damped": list(self.damped)}
         return vectors | {"gram": self.gram, "rhs": self.rhs, "reach": self.reach}
 

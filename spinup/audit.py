@@ -193,16 +193,8 @@ def foreseen(path: Path) -> Foreseen:
         residuals = predicted_residuals(kept[0], first, int((~after.failed).sum()))
     except SingularMatrix:
         return {}
-    along = {}
-    for name, part in after.parts.items():
-        weights = after.volume(name)[after.volume(name) > 0]
-
-        def rms(values: np.ndarray, weights: np.ndarray = weights) -> float:
-            return float(np.sqrt(np.average(values**2, weights=weights)))
-
-        if begun := rms(first[part]):
-            along[name] = {"moved": rms(residuals[:, part].sum(axis=0)), "decay": rms(residuals[-1, part]) / begun}
-    return along
+    begun, moved, left = after.rms(first), after.rms(residuals.sum(axis=0)), after.rms(residuals[-1])
+    return {name: {"moved": moved[name], "decay": left[name] / size} for name, size in begun.items() if size}
 
 
 def judge(

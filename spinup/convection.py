@@ -30,10 +30,15 @@ def mix(field: np.ndarray, volume: np.ndarray, levels: np.ndarray) -> np.ndarray
     """The field with the upper `levels` + 1 cells of each column at their mean, (nz, ny, nx)."""
     nz = len(field)
     upper = (np.arange(nz)[:, None, None] >= nz - 1 - levels) & (levels > 0)
-    weight = np.where(upper, volume, 0.0)
+    return averaged(field, volume, upper)
+
+
+def averaged(field: np.ndarray, volume: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """The field with these cells of each column at their mean, (nz, ny, nx)."""
+    weight = np.where(where, volume, 0.0)
     total = weight.sum(axis=0)
     mean = (weight * field).sum(axis=0) / np.where(total > 0, total, 1.0)
-    return np.where(upper, mean, field)
+    return np.where(where, mean, field)
 
 
 def convecting(field: np.ndarray, mask: np.ndarray, neutral: float) -> np.ndarray:
@@ -53,10 +58,7 @@ def mix_shallower(field: np.ndarray, volume: np.ndarray, levels: np.ndarray) -> 
     k = np.arange(len(field))[:, None, None]
     lowest = len(field) - 1 - levels
     pair = ((k == lowest) | (k == lowest - 1)) & (levels > 0)
-    weight = np.where(pair, volume, 0.0)
-    total = weight.sum(axis=0)
-    mean = (weight * field).sum(axis=0) / np.where(total > 0, total, 1.0)
-    return np.where(pair, mean, field)
+    return averaged(field, volume, pair)
 
 
 def keep_mixed(layout: Layout, neutral: float) -> Callable[[Array, Array], Array]:

@@ -12,6 +12,7 @@ worth; on its way to another equilibrium it stays off.
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,13 +123,12 @@ def judge(name: str, on: Path, audited: Path, error: dict[str, float | None]) ->
     goes: dict[str, float] = {}
     halfway: dict[str, float] = {}
     allowed: dict[str, float] = {}
-    home, there = destination(audited, after, first), destination(on, probe, last)
-    middle = destination(on, probe, last // 2)
-    if home is not None and there is not None and middle is not None:
-        goes, halfway = rms(probe, there - home), rms(probe, middle - home)
-        way = rms(probe, end - there)
+    home, ways = destinations(audited, after, [first]), destinations(on, probe, [last, last // 2])
+    if home and ways:
+        goes, halfway = (probe.rms(there - home[0]) for there in ways)
+        way = probe.rms(end - ways[0])
         allowed = {v: NEAR * math.hypot(e, DOUBT * way[v]) for v, e in error.items() if e is not None}
-    size, apart, columns = rms(probe, x0 - here), rms(probe, end - here), _columns(probe, x0 - here)
+    size, apart, columns = probe.rms(x0 - here), probe.rms(end - here), _columns(probe, x0 - here)
     changed = len(changed_columns(after, probe))
     result = Probe(
         name=name,
@@ -167,26 +167,22 @@ def came_back(
     return True if told and changed < 0.5 else None
 
 
-def destination(path: Path, run: RunData, number: int) -> np.ndarray | None:
-    """The state, (n,), that evaluation `number` of the run at `path` says it is on its way to, by the newest operator
-    of the run; None where it has none, or not the fields."""
-    kept, x, r = newest_estimate_operator(path), run.vector(number, before=True), run.residual_vector(number)
-    if kept is None or x is None or r is None:
-        return None
+def destinations(path: Path, run: RunData, numbers: Sequence[int]) -> list[np.ndarray]:
+    """The states, (n,) each, that these evaluations of the run at `path` say it is on its way to, by its newest
+    operator; none where it has no operator, or not the fields of all of them."""
+    kept, found = newest_estimate_operator(path), []
+    if kept is None:
+        return []
     try:
         inverse = tendency_inverse(kept[0], SLOWEST if run.header["map"].get("conserved") else 0.0)
-        return x - inverse(r)
+        for number in numbers:
+            x, r = run.vector(number, before=True), run.residual_vector(number)
+            if x is None or r is None:
+                return []
+            found.append(x - inverse(r))
     except SingularMatrix:
-        return None
-
-
-def rms(run: RunData, x: np.ndarray) -> dict[str, float]:
-    """Volume-weighted rms of each variable of a vector, in its units."""
-    volumes = {name: run.volume(name) for name in run.variables}
-    return {
-        name: float(np.sqrt(np.average(x[part] ** 2, weights=volumes[name][volumes[name] > 0])))
-        for name, part in run.parts.items()
-    }
+        return []
+    return found
 
 
 def _columns(run: RunData, x: np.ndarray) -> int:

@@ -6,9 +6,9 @@ import numpy as np
 
 from spinup.case import Case
 from spinup.errors import ModelFailure
-from spinup.report.reading import read_run, weighted_rms
+from spinup.report.reading import read_run
 from spinup.run import built
-from spinup.store.view import open_state
+from spinup.store.view import read_state
 
 
 def apart(case: Case, path: Path) -> dict[str, float]:
@@ -16,17 +16,11 @@ def apart(case: Case, path: Path) -> dict[str, float]:
     the same state: 0 where the map is deterministic, infinite where it failed this time. Empty where the run no longer
     has the first."""
     run = read_run(path)
-    start = open_state(path, -1)
-    firsts = {name: run.data[name].values[0] for name in run.variables}
-    if not all(np.isfinite(first[run.volume(name) > 0]).all() for name, first in firsts.items()):
+    if (first := run.vector(0)) is None:
         return {}
     model = built(case)
     try:
-        again = model.fields(model.evaluate({str(name): np.asarray(start[name]) for name in start.variables}))
+        again = model.layout.pack(model.fields(model.evaluate(read_state(path, -1))))
     except ModelFailure:
         return dict.fromkeys(run.variables, float("inf"))
-    found = {}
-    for name, first in firsts.items():
-        difference = np.where(run.volume(name) > 0, np.asarray(again[name]) - first, 0.0)
-        found[name] = weighted_rms(difference, run.volume(name))
-    return found
+    return run.rms(np.asarray(again) - first)

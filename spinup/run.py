@@ -29,7 +29,7 @@ from spinup.store import Header, RunStore
 from spinup.store.creation import check_names, occupied
 from spinup.store.header import StoreSettings, read_header
 from spinup.store.journal import last_error, read_journal
-from spinup.store.view import open_state
+from spinup.store.view import read_state
 from spinup.tolerance import converged_below, parse_tolerance
 
 
@@ -306,10 +306,9 @@ def _read_start(start: Any) -> State | None:
     if not read_journal(path)[0]:
         raise UsageError(f"run {path} has no evaluation yet to start from")
     try:
-        state = open_state(path)
+        return read_state(path)
     except KeyError as error:
         raise StoreError(str(error.args[0])) from error
-    return {str(name): np.asarray(state[name]) for name in state.variables}
 
 
 def _read_restart(model: FixedPointMap, file: Path) -> State:

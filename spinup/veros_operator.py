@@ -84,21 +84,21 @@ def step_operator(
     cells = {n: _numbers(layout, n) for n in names}
     shape = layout.variables[0].shape
     colours = colour_grid(shape, cyclic=cyclic)
-    answers = reached(shape, cyclic=cyclic)
+    origins = reached(shape, cyclic=cyclic)
     rows, columns, entries = [], [], []
     implicit: Sparse = None
     coefficients: Coefficients = {}
     for index, v in enumerate(layout.variables):
         size = PERTURBATION * v.scale
-        perturbations = np.zeros((len(answers), len(names), *shape))
-        for colour in range(len(answers)):
+        perturbations = np.zeros((len(origins), len(names), *shape))
+        for colour in range(len(origins)):
             perturbations[colour, index] = ((colours == colour) & v.mask) * size
         changes, coefficients = respond(state, perturbations)
         response = np.asarray(changes) / size
         if not np.isfinite(response).all():
             raise ModelFailure(f"the perturbed steps of {v.name} are not finite")
         implicit = implicit_of(coefficients)
-        for source, answer in zip(answers, response, strict=True):
+        for source, answer in zip(origins, response, strict=True):
             column = np.where(source >= 0, cells[v.name].ravel()[np.maximum(source, 0)], -1)
             for target, name in enumerate(names):
                 row, a = cells[name].ravel(), implicit @ answer[target].ravel()

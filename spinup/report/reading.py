@@ -145,6 +145,14 @@ class RunData:
         after, before = self.vector(number), self.vector(number, before=True)
         return None if after is None or before is None else after - before
 
+    def rms(self, x: np.ndarray) -> dict[str, float]:
+        """Volume-weighted rms of each variable of a vector of the solver's, (n,), in its units."""
+        found = {}
+        for name, part in self.parts.items():
+            volume = self.volume(name)
+            found[name] = weighted_rms(x[part], volume[volume > 0])
+        return found
+
     @property
     def last_measured(self) -> int | None:
         """The newest evaluation that gave a state and a residual."""

@@ -10,6 +10,7 @@ import zarr
 from zarr.errors import ZarrUserWarning
 
 from spinup.errors import StoreError
+from spinup.state import State
 from spinup.store.columns import columns
 from spinup.store.header import read_header
 from spinup.store.journal import Record, damaged, last_error, read_journal
@@ -69,6 +70,12 @@ def open_state(path: str | Path, evaluation: int | None = None) -> xr.Dataset:
     if found := damaged(path, states):
         raise StoreError(f"run {path}: the full state of evaluation {number} is damaged: {found[0]}")
     return xr.open_zarr(path, group="states", consolidated=False).isel(slot=kept[number])
+
+
+def read_state(path: str | Path, evaluation: int | None = None) -> State:
+    """The same in memory, as the map takes it."""
+    state = open_state(path, evaluation)
+    return {str(name): np.asarray(state[name]) for name in state.variables}
 
 
 def open_mean(path: str | Path) -> xr.Dataset:

@@ -70,15 +70,20 @@ def test_it_ends_when_told():
 # --- the theorem -----------------------------------------------------------------------------------------------------
 
 
-def gmres(A, b, x0, k):
-    """The k-th GMRES iterate for A x = b: the least residual over x0 + span(r, A r, ..., A^(k-1) r), r = b - A x0."""
-    basis = np.empty((len(b), 0))
-    v = b - A @ x0
+def krylov_basis(A, r, k):
+    """Orthonormal vectors that span r, A r, ..., A^(k-1) r, (n, k)."""
+    basis, v = np.empty((len(r), 0)), r
     for _ in range(k):
         for _ in range(2):
             v = v - basis @ (basis.T @ v)
         basis = np.column_stack([basis, v / np.linalg.norm(v)])
         v = A @ basis[:, -1]
+    return basis
+
+
+def gmres(A, b, x0, k):
+    """The k-th GMRES iterate for A x = b: the least residual over x0 + span(r, A r, ..., A^(k-1) r), r = b - A x0."""
+    basis = krylov_basis(A, b - A @ x0, k)
     return x0 + basis @ np.linalg.lstsq(A @ basis, b - A @ x0, rcond=None)[0]
 
 
@@ -108,13 +113,7 @@ def test_equals_gmres_step_for_step(xp, seed, spectrum, mixing):
 def arnoldi(A, b, x0, k):
     """The k-th iterate of Arnoldi's method (FOM) for A x = b: over the space of `gmres`, its residual is orthogonal to
     that space."""
-    basis = np.empty((len(b), 0))
-    v = b - A @ x0
-    for _ in range(k):
-        for _ in range(2):
-            v = v - basis @ (basis.T @ v)
-        basis = np.column_stack([basis, v / np.linalg.norm(v)])
-        v = A @ basis[:, -1]
+    basis = krylov_basis(A, b - A @ x0, k)
     return x0 + basis @ np.linalg.solve(basis.T @ A @ basis, basis.T @ (b - A @ x0))
 
 
