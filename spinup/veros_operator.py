@@ -1,14 +1,16 @@
 """The sparse Jacobian of one Veros time step of the tracers, by coloured probing.
 
 The step ends with an implicit vertical mixing, M x_new = explicit part, which couples a whole column. Times M the
-response to a perturbation is local: the cells one step away in each horizontal direction, and two levels up and down.
-Cells farther apart than that share a colour, so 3 x 3 x 5 x (tracers) perturbed steps give every column of M J: A. R.
-Curtis, M. J. D. Powell, J. K. Reid, J. Inst. Maths Applics 13 (1974), 117-119. The step is taken with forward Euler in
-place of Adams-Bashforth, whose memory is no part of the state's slow life, and one-sided.
+response to a perturbation is local: a cell answers to its own column and the four next to it, two levels up and down.
+Cells that no cell answers to at once share a colour, so 5 x 5 x (tracers) perturbed steps, or a few more where a cyclic
+grid does not close, give every column of M J: A. R. Curtis, M. J. D. Powell, J. K. Reid, J. Inst. Maths Applics 13
+(1974), 117-119. The step is taken with forward Euler in place of Adams-Bashforth, whose memory is no part of the
+state's slow life, and one-sided.
 """
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import count, product
 from typing import Any
 
 import numpy as np
@@ -21,45 +23,61 @@ from spinup.state import Layout, State
 
 Coefficients = dict[str, Any]  # fields (nz, ny, nx) by name
 
-REACH = 1  # cells, in each horizontal direction
 LEVELS_REACHED = 2  # up and down, of the response times M
 PERTURBATION = 1e-4  # in units of the variable's scale
 NEGLIGIBLE = 3e-10  # entries below are rounding of the difference quotient
-BATCH = 15  # perturbed steps done at once
+BATCH = 13  # perturbed steps done at once
 FORWARD_EULER = -0.5  # Adams-Bashforth's epsilon that makes its weights 1 and 0
+
+Offset = tuple[int, int, int]  # levels, rows and columns
+
+
+def stencil(shape: tuple[int, ...], *, cyclic: bool) -> list[Offset]:
+    """Where the cells are, from a cell, that it answers to in a step: its own column and the four next to it."""
+    around = shape[2] if cyclic else 2 * LEVELS_REACHED + 1  # a narrow cyclic grid has the same neighbour twice
+    columns = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
+    levels = range(-LEVELS_REACHED, LEVELS_REACHED + 1)
+    found = {(dj, di % around): (dj, di) for dj, di in columns}
+    return [(dk, dj, di) for dj, di in found.values() for dk in levels]
+
+
+@lru_cache(maxsize=4)
+def lattice(shape: tuple[int, ...], *, cyclic: bool) -> tuple[int, Offset]:
+    """The number of colours p, and strides: the colour of cell (k, j, i) is its product with them, modulo p. They are
+    the fewest for which the cells of a stencil all have different ones, also around a cyclic grid."""
+    offsets = np.array(stencil(shape, cyclic=cyclic))
+    for p in count(len(offsets)):
+        for strides in product(range(p), range(p), range(p)):
+            closed = not cyclic or strides[2] * shape[2] % p == 0
+            if closed and len(np.unique(offsets @ strides % p)) == len(offsets):
+                return p, strides
+    raise AssertionError  # `count` does not end
 
 
 def colour_grid(shape: tuple[int, ...], *, cyclic: bool) -> np.ndarray:
     """The colour of every cell, (nz, ny, nx) integers from 0: no cell is reached by two of one colour."""
-    nz, ny, nx = shape
-    wide = 2 * REACH + 1
-    around = next(p for p in range(wide, nx + 1) if nx % p == 0) if cyclic else wide
-    tall = min(2 * LEVELS_REACHED + 1, nz)
-    k, j, i = np.meshgrid(np.arange(nz) % tall, np.arange(ny) % wide, np.arange(nx) % around, indexing="ij")
-    return np.unique((k * wide + j) * around + i, return_inverse=True)[1].reshape(shape)
+    p, strides = lattice(shape, cyclic=cyclic)
+    return np.tensordot(strides, np.indices(shape), axes=1) % p
 
 
 @lru_cache(maxsize=4)
-def reached(shape: tuple[int, ...], *, cyclic: bool) -> list[np.ndarray]:
-    """`sources` of every colour of the grid, flat: the same for every operator on it."""
+def sources(shape: tuple[int, ...], *, cyclic: bool) -> list[np.ndarray]:
+    """For each colour, and each cell of the flat grid, the flat index of the one of this colour that reaches it, -1
+    where there is none: the same for every operator on the grid."""
+    p, strides = lattice(shape, cyclic=cyclic)
     colours = colour_grid(shape, cyclic=cyclic)
-    return [sources(colours, colour, cyclic=cyclic).ravel() for colour in range(colours.max() + 1)]
-
-
-def sources(colours: np.ndarray, colour: int, *, cyclic: bool) -> np.ndarray:
-    """For each cell (nz, ny, nx) the flat index of the one of this colour that reaches it, -1 where there is none."""
-    found = np.full(colours.shape, -1)
-    index = np.arange(colours.size).reshape(colours.shape)
-    k, j, i = np.meshgrid(*(np.arange(n) for n in colours.shape), indexing="ij")
-    nz, ny, nx = colours.shape
-    for dk in range(-LEVELS_REACHED, LEVELS_REACHED + 1):
-        for dj in range(-REACH, REACH + 1):
-            for di in range(-REACH, REACH + 1):
-                kk, jj, ii = k + dk, j + dj, i + di
-                inside = (kk >= 0) & (kk < nz) & (jj >= 0) & (jj < ny) & (cyclic | ((ii >= 0) & (ii < nx)))
-                at = (np.clip(kk, 0, nz - 1), np.clip(jj, 0, ny - 1), ii % nx)
-                hit = inside & (colours[at] == colour)
-                found[hit] = index[at][hit]
+    offsets = np.array(stencil(shape, cyclic=cyclic))
+    which = np.full(p, -1)
+    which[offsets @ strides % p] = np.arange(len(offsets))
+    cells, edges = np.indices(shape).reshape(3, -1), np.array(shape)[:, None]
+    found = []
+    for colour in range(p):
+        towards = which[(colour - colours.ravel()) % p]
+        at = cells + offsets[towards].T
+        if cyclic:
+            at[2] %= shape[2]
+        inside = (towards >= 0) & ((at >= 0) & (at < edges)).all(axis=0)
+        found.append(np.where(inside, np.ravel_multi_index(np.where(inside, at, 0), shape), -1))
     return found
 
 
@@ -84,13 +102,13 @@ def step_operator(
     cells = {n: _numbers(layout, n) for n in names}
     shape = layout.variables[0].shape
     colours = colour_grid(shape, cyclic=cyclic)
-    origins = reached(shape, cyclic=cyclic)
+    origins = sources(shape, cyclic=cyclic)
     rows, columns, entries = [], [], []
     implicit: Sparse = None
     coefficients: Coefficients = {}
     for index, v in enumerate(layout.variables):
         size = PERTURBATION * v.scale
-        perturbations = np.zeros((len(origins), len(names), *shape))
+        perturbations = np.zeros((-(-len(origins) // BATCH) * BATCH, len(names), *shape))  # whole batches
         for colour in range(len(origins)):
             perturbations[colour, index] = ((colours == colour) & v.mask) * size
         changes, coefficients = respond(state, perturbations)
@@ -98,7 +116,7 @@ def step_operator(
         if not np.isfinite(response).all():
             raise ModelFailure(f"the perturbed steps of {v.name} are not finite")
         implicit = implicit_of(coefficients)
-        for source, answer in zip(origins, response, strict=True):
+        for source, answer in zip(origins, response[: len(origins)], strict=True):
             column = np.where(source >= 0, cells[v.name].ravel()[np.maximum(source, 0)], -1)
             for target, name in enumerate(names):
                 row, a = cells[name].ravel(), implicit @ answer[target].ravel()
@@ -116,7 +134,7 @@ def step_operator(
 
 def probes(layout: Layout, *, cyclic: bool) -> int:
     """How many time steps `step_operator` costs."""
-    return len(layout.variables) * int(colour_grid(layout.variables[0].shape, cyclic=cyclic).max() + 1) + 1
+    return len(layout.variables) * lattice(layout.variables[0].shape, cyclic=cyclic)[0] + 1
 
 
 def vertical_mixing(grid: CGrid, diffusivity: np.ndarray, dt: float) -> Sparse:

@@ -9,7 +9,7 @@ from scipy.sparse.linalg import splu
 import spinup
 from spinup import veros_operator, veros_slopes
 from spinup.errors import UsageError
-from spinup.veros_operator import PERTURBATION, colour_grid, probes, sources
+from spinup.veros_operator import BATCH, PERTURBATION, colour_grid, lattice, probes, sources
 
 
 @pytest.fixture(scope="module")
@@ -24,25 +24,42 @@ def spun_up():
 
 def test_a_few_dozen_steps_give_the_operator(spun_up):
     model, _, _ = spun_up
-    assert colour_grid(model.layout.variables[0].shape, cyclic=True).max() + 1 == 3 * 3 * 5
-    assert probes(model.layout, cyclic=True) == 46
+    assert colour_grid(model.layout.variables[0].shape, cyclic=True).max() + 1 == 5 * 5
+    assert probes(model.layout, cyclic=True) == 26
 
 
-@pytest.mark.parametrize(("nx", "around"), [(15, 3), (8, 4), (7, 7)])
-def test_no_cell_is_reached_by_two_of_a_colour(nx, around):
-    """Also around a cyclic grid whose width is no multiple of three."""
+@pytest.mark.parametrize("cyclic", [True, False])
+@pytest.mark.parametrize(("nx", "around"), [(15, 25), (8, 32), (7, 35), (2, 20), (1, 15)])
+def test_no_cell_is_reached_by_two_of_a_colour(nx, around, cyclic):
+    """Also around a cyclic grid whose width is no multiple of five, or less than a stencil's."""
     shape = (7, 5, nx)
-    colours = colour_grid(shape, cyclic=True)
-    assert colours.max() + 1 == 5 * 3 * around
-    for colour in range(colours.max() + 1):
+    number, _ = lattice(shape, cyclic=cyclic)
+    assert number == (around if cyclic else 25)
+    colours = colour_grid(shape, cyclic=cyclic)
+    for colour, found in enumerate(sources(shape, cyclic=cyclic)):
         reached = np.zeros(shape)
         for k, j, i in np.argwhere(colours == colour):
-            for dj in (-1, 0, 1):
-                for di in (-1, 0, 1):
-                    if 0 <= j + dj < 5:
-                        reached[max(0, k - 2) : k + 3, j + dj, (i + di) % nx] += 1
+            columns = {(j, i), (j + 1, i), (j - 1, i), *((j, i + d) for d in (1, -1))}
+            for jj, ii in {(a, b % nx if cyclic else b) for a, b in columns}:
+                if 0 <= jj < 5 and 0 <= ii < nx:
+                    reached[max(0, k - 2) : k + 3, jj, ii] += 1
         assert reached.max() <= 1
-        np.testing.assert_array_equal(sources(colours, colour, cyclic=True) >= 0, reached == 1)
+        np.testing.assert_array_equal(found.reshape(shape) >= 0, reached == 1)
+
+
+def test_corners_do_not_answer(spun_up):
+    """A single perturbation reaches no other column than its own and the four next to it."""
+    model, state, _ = spun_up
+    shape = model.layout.variables[0].shape
+    alone = np.zeros((BATCH, 1, *shape))
+    alone[0, 0, 8, 10, 7] = PERTURBATION
+    changes, _ = model._respond(state, np.concatenate([alone] * 2))
+    columns = np.abs(changes[0, 0] / PERTURBATION).max(axis=0)
+    near = np.zeros(shape[1:], bool)
+    near[10, 5:10] = near[8:13, 7] = True
+    assert columns[10, 7] > 0.9
+    assert columns[10, 6] > 1e-4
+    assert columns[~near].max() < 1e-8
 
 
 def test_columns_are_those_of_single_perturbations(spun_up):
@@ -50,9 +67,9 @@ def test_columns_are_those_of_single_perturbations(spun_up):
     layout, v = model.layout, model.layout.variables[0]
     cells = np.argwhere(v.mask)
     for column in (0, 777, 2500, layout.size - 1):
-        alone = np.zeros((15, 1, *v.shape))  # a batch, to run the program that is compiled already
+        alone = np.zeros((BATCH, 1, *v.shape))  # a batch, to run the program that is compiled already
         alone[0, 0][tuple(cells[column])] = PERTURBATION
-        changes, _ = model._respond(state, np.concatenate([alone] * 3))
+        changes, _ = model._respond(state, np.concatenate([alone] * 2))
         expected = changes[0, 0][v.mask] / PERTURBATION - (np.arange(layout.size) == column)
         found = splu(csc_array(operator.implicit)).solve(operator.matrix[:, [column]].toarray().ravel())
         np.testing.assert_allclose(found, expected, atol=2e-9)
@@ -63,7 +80,7 @@ def test_the_operator_predicts_the_change_of_a_step(spun_up):
     model, state, operator = spun_up
     v = model.layout.variables[0]
     shape = np.cos(np.arange(15) / 3)[:, None, None] * np.sin(np.arange(21) / 4)[None, :, None] * np.ones((1, 1, 15))
-    fields = np.zeros((45, 1, *v.shape))
+    fields = np.zeros((2 * BATCH, 1, *v.shape))
     fields[0, 0] = 1e-3 * shape * v.mask
     response = model._respond(state, fields)[0][0, 0][v.mask]
     x = fields[0, 0][v.mask]
@@ -81,7 +98,7 @@ def test_a_run_that_is_stopped_at_every_evaluation_ends_the_same(tmp_path):
     assert_same_numbers(whole, pieces)
     ds = spinup.open(whole)
     steps = np.diff(ds.model_years.values)
-    np.testing.assert_allclose(steps[1::2], 1 + 46 / 366)  # an operator before every second evaluation
+    np.testing.assert_allclose(steps[1::2], 1 + 26 / 366)  # an operator before every second evaluation
 
 
 def test_a_map_without_single_steps_is_refused(tmp_path):
