@@ -18,7 +18,8 @@ before the next residual is taken.
 Differs from the source: Δτ follows the estimate of the error (`error_estimate`), not the residual, which is larger
 right after a jump though the error is smaller. After a cycle in which the estimate grew, Δτ is more cautious for a
 while; a step after which it grew many times is taken back but for a part. Where a group of unknowns would move too far,
-Δτ is shortened for that group alone. Near the equilibrium n grows.
+Δτ is shortened for that group alone; an estimate that grew in a few such groups only, for an operator that is nearly
+singular there, is no reason to take a step back. Near the equilibrium n grows.
 
 Shapes: x, r, dx are (n,). Δτ is in periods.
 """
@@ -90,8 +91,9 @@ def extended_continuation(
     project: applied to every candidate.
 
     A step that ends in a Failure is tried again with a quarter of Δτ; one after which the estimate is more than three
-    times as large is taken back but for a quarter, and Δτ is a quarter afterwards. UNSTABLE after 5 failures in a row
-    or where the map fails from a state of its own, STALLED as above.
+    times as large is taken back but for a quarter, and Δτ is a quarter afterwards, unless the limits of the groups
+    hold a step of the same Δτ from there below three times the last one. UNSTABLE after 5 failures in a row or where
+    the map fails from a state of its own, STALLED as above.
     """
     fresh = {"x": x, "shocked": 0.0} if shock else {"x": x}
     saved = fresh if checkpoint is None else checkpoint
@@ -138,6 +140,13 @@ def extended_continuation(
             step *= SHRINK
         return candidate, relaxed, step
 
+    def held(inverse: TendencyInverse, r: np.ndarray, size: float) -> bool:
+        """Whether the limits hold a step of the last Δτ below BACK times one of this size."""
+        try:
+            return inner.norm(limited_step(inverse, r, steps, step, own, min(limit, reach * last))) <= BACK * size
+        except SingularMatrix:
+            return False
+
     while True:
         operator = yield Operator(x, border=True)
         g = yield Evaluate(x, steps=steps)
@@ -156,7 +165,13 @@ def extended_continuation(
         history = np.append(history, min(found, GUARD * last))[-2 * stall_after :]
         if len(history) == 2 * stall_after and not _smaller(history[stall_after:], history[:stall_after]):
             return Outcome.STALLED
-        if jump is not None and found > BACK * last:
+        grown, wild = found > LARGER * last, jump is not None and found > BACK * last
+        if wild and inverse is not None and held(inverse, r, inner.norm(jump)):
+            yield Note(
+                f"the error estimate grew from {last:.3g} to {found:.3g}, but in few places: their steps are held"
+            )
+            found, wild = last, False
+        if wild:
             yield Note(f"the error estimate grew from {last:.3g} to {found:.3g}: the step is taken back but for a part")
             back = before + SHRINK * jump
             relaxed = yield Evaluate(back, steps=relax_steps, spread=True)
@@ -165,7 +180,7 @@ def extended_continuation(
             share *= SHRINK
             before = jump = None
         else:
-            share = share * CAUTION if found > LARGER * last else min(1.0, share * CONFIDENCE)
+            share = share * CAUTION if grown else min(1.0, share * CONFIDENCE)
             last = min(found, GUARD * last)
             step = min(growth * step, share * gain / last if 0 < last < np.inf else np.inf, largest)
             candidate, relaxed, step = yield from survived(operator, inverse, r, step)

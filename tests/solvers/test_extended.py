@@ -343,6 +343,16 @@ def test_a_step_after_which_the_estimate_is_many_times_larger_is_taken_back_but_
     assert "jump" not in checkpoint.state
 
 
+def test_it_is_not_taken_back_where_the_limits_hold_the_next():
+    """The estimate is four times as large, the step that follows is not: the method goes on, with caution."""
+    first, _, (note, request, checkpoint) = second_cycle(4.0, limit=20.0)
+    assert "held" in note.text
+    assert np.abs(request.x - first["x"]).max() <= 20.0 * (1 + 1e-12)
+    assert checkpoint.state["share"] == 0.5
+    assert checkpoint.state["estimate"] == first["estimate"]
+    np.testing.assert_allclose(checkpoint.state["jump"], request.x - first["x"])
+
+
 def test_a_flow_resumed_before_it_is_taken_back_takes_it_back_too():
     first, candidate, _ = second_cycle(4.0)
     flow = method(checkpoint=first)
