@@ -5,8 +5,14 @@ operator at a state not long ago. Elsewhere, under direct integration, it is wha
 to go: |r| λ / (1 - λ), λ the factor by which the residual shrinks from one period to the next. As long as faster modes
 hide slower ones, that is too little: it is the least the distance can be.
 
+The operator knows nothing of what changes within it on the way: columns that convect once the water below has slowly
+changed, say. What shows it is that the equilibrium x - P^-1 r where the estimate points to is another one every time.
+How far it moved since the last estimate counts as a part of the error of its own, independent of the other.
+
 An estimate says nothing of *which* equilibrium is approached.
 """
+
+import math
 
 import numpy as np
 
@@ -19,7 +25,8 @@ from spinup.store.journal import Record, last_error
 
 EVERY = 10  # periods for which an operator of the estimator's own serves
 SLOWEST = 1e-6  # a period, the rate at which a conserved total is said to decay: without any there is no inverse
-GUARD = 3.0  # an estimate counts as at most so many times the one before
+GUARD = 1.5  # an estimate counts as at most so many times the one before
+MOVED = 1.2  # share of the estimate that the way of the target is, at most the estimate itself
 
 
 class ErrorEstimator:
@@ -31,6 +38,7 @@ class ErrorEstimator:
         self._operator: StepOperator | None = None
         self._made = -1  # the evaluation before which the operator was made
         self._slowest = SLOWEST if model.conserved else 0.0
+        self._target: np.ndarray | None = None  # x - P^-1 r of the last estimate
 
     def use(self, operator: StepOperator, number: int) -> None:
         """The method asked for this operator before evaluation `number`: it serves here too."""
@@ -69,6 +77,10 @@ class ErrorEstimator:
             except SingularMatrix:
                 return None
             found = layout.rms(vector) | {"all": layout.inner.norm(vector)}
+            if (
+                np.isfinite(vector).all() and not self._model.cycle_steps
+            ):  # there it moves with the date of the residual
+                found = self._with_the_way_of(np.asarray(request.x) - vector, found)
             guard = GUARD
         else:
             if not records or records[-1]["residual"] is None or records[-1]["phase"] not in ("direct", "picard"):
@@ -82,6 +94,17 @@ class ErrorEstimator:
         if before is not None:
             found = {name: min(value, guard * before[name]) if before[name] else value for name, value in found.items()}
         return found
+
+    def _with_the_way_of(self, target: np.ndarray, found: dict[str, float]) -> dict[str, float]:
+        """The sizes `found` with the way that the target came since the last estimate."""
+        layout = self._model.layout
+        before = self._store.load_target() if self._target is None else self._target
+        self._target = target
+        self._store.save_target(target)
+        if before is None:
+            return found
+        way = layout.rms(target - before) | {"all": layout.inner.norm(target - before)}
+        return {name: math.hypot(size, MOVED * min(way[name], size)) for name, size in found.items()}
 
 
 def _left_to_go(now: float, before: float) -> float:

@@ -1,13 +1,15 @@
-"""One-step operators in a run: those that the method asked for, and those that its error is estimated with."""
+"""One-step operators in a run: those that the method asked for, those that its error is estimated with, and the
+targets, where estimates said that the equilibrium is."""
 
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import zarr
 
 from solvers import Border, StepOperator
-from spinup.store.journal import damaged, read_record
+from spinup.store.journal import Record, damaged, read_record
 from spinup.store.tree import read_sparse, read_tree, sparse_tree
 
 BORDER = ("response", "source", "balance")
@@ -32,6 +34,17 @@ def operator_record(path: Path, name: str) -> Path:
 
 def read_operator(path: Path, name: str) -> tuple[StepOperator, float] | None:
     """The operator of this name in the run at `path` and its model years; None where it is not there intact."""
+    kept = _read(path, name)
+    if kept is None or "names" not in kept[0]:  # as an older version wrote it: it is made again
+        return None
+    tree, record = kept
+    matrices = read_sparse(tree)
+    border = Border(**{part: matrices[part] for part in BORDER}, chain=tree["chain"]) if "chain" in tree else None
+    return StepOperator(matrices["matrix"], tree["steps"], matrices.get("implicit"), border), record["years"]
+
+
+def _read(path: Path, name: str) -> tuple[dict[str, Any], Record] | None:
+    """What is kept under this name, and its record; None where it is not there intact."""
     try:
         record = read_record(operator_record(path, name))
     except (OSError, ValueError):
@@ -39,23 +52,25 @@ def read_operator(path: Path, name: str) -> tuple[StepOperator, float] | None:
     if damaged(path, record["files"]):
         return None
     group: Any = zarr.open_group(path, mode="r", use_consolidated=False)
-    tree = read_tree(group["operators"][name])
-    if "names" not in tree:  # as an older version wrote it: it is made again
-        return None
-    matrices = read_sparse(tree)
-    border = Border(**{part: matrices[part] for part in BORDER}, chain=tree["chain"]) if "chain" in tree else None
-    return StepOperator(matrices["matrix"], tree["steps"], matrices.get("implicit"), border), record["years"]
+    return read_tree(group["operators"][name]), record
 
 
-def estimate_operators(path: Path) -> list[int]:
-    """The evaluations before which an operator of the estimate's own was made that the run still has."""
-    return sorted(int(folder.name.split("-")[1]) for folder in (path / "operators").glob("estimate-*"))
+def kept_before(path: Path, kind: str) -> list[int]:
+    """The evaluations before which what the run still has of a kind, "estimate" or "target", was made."""
+    return sorted(int(folder.name.split("-")[1]) for folder in (path / "operators").glob(f"{kind}-*"))
+
+
+def newest_target(path: Path, count: int) -> np.ndarray | None:
+    """The newest target of an evaluation before number `count`, (n,); None where none is there intact."""
+    number = max((n for n in kept_before(path, "target") if n < count), default=None)
+    kept = None if number is None else _read(path, f"target-{number:06d}")
+    return None if kept is None else kept[0]["target"]
 
 
 def newest_estimate_operator(path: Path, count: float = math.inf) -> tuple[StepOperator, int] | None:
     """The newest that the error of evaluation `count`, or of the last, of the run at `path` is estimated with, and the
     evaluation it was made before; None where none is there intact."""
-    for number in reversed(estimate_operators(path)):
+    for number in reversed(kept_before(path, "estimate")):
         if number <= count and (kept := read_operator(path, f"estimate-{number:06d}")) is not None:
             return kept[0], number
     return None

@@ -32,8 +32,9 @@ from spinup.store.journal import (
 )
 from spinup.store.lock import locked
 from spinup.store.operators import (
-    estimate_operators,
+    kept_before,
     newest_estimate_operator,
+    newest_target,
     operator_record,
     operator_tree,
     read_operator,
@@ -164,7 +165,7 @@ class RunStore:
         """Keep the operator the method asked for after the evaluations so far, and what it cost."""
         count = len(self.records)
         self._drop_operators(lambda n: n < self._needed_from() or n >= count)
-        self._write_operator(f"{count:06d}", operator, years)
+        self._keep(f"{count:06d}", operator_tree(operator), years)
 
     def load_operator(self, count: int) -> tuple[StepOperator, float] | None:
         """The operator asked for after `count` evaluations and its model years; None where it is not there intact."""
@@ -172,19 +173,31 @@ class RunStore:
 
     def save_estimate_operator(self, operator: StepOperator, years: float) -> None:
         """Keep the operator that the error is estimated with from now on."""
-        count = len(self.records)
-        needed = [n for n in estimate_operators(self.path) if n <= self._needed_from()]
-        self._drop_operators(lambda n: n >= count or n < max(needed, default=0), "estimate-")
-        self._write_operator(f"estimate-{count:06d}", operator, years)
+        self._keep_beside("estimate", operator_tree(operator), years)
 
     def load_estimate_operator(self, count: int) -> tuple[StepOperator, int] | None:
         """The one that the error of evaluation `count` is estimated with, and the evaluation it was made before."""
         return newest_estimate_operator(self.path, count)
 
-    def _write_operator(self, name: str, operator: StepOperator, years: float) -> None:
+    def save_target(self, target: np.ndarray) -> None:
+        """Keep where the estimate of the evaluation in flight says that the equilibrium is, (n,)."""
+        self._keep_beside("target", {"target": target}, 0.0)
+
+    def load_target(self) -> np.ndarray | None:
+        """That of the newest evaluation so far that has one; None where it is not there intact."""
+        return newest_target(self.path, len(self.records))
+
+    def _keep_beside(self, kind: str, tree: dict[str, Any], years: float) -> None:
+        """In place of those of this kind that no resume can need any more."""
+        count = len(self.records)
+        needed = [n for n in kept_before(self.path, kind) if n < self._needed_from()]
+        self._drop_operators(lambda n: n >= count or n < max(needed, default=0), f"{kind}-")
+        self._keep(f"{kind}-{count:06d}", tree, years)
+
+    def _keep(self, name: str, tree: dict[str, Any], years: float) -> None:
         with _disk(self.path):
             group = self._group["operators"].create_group(name, overwrite=True)
-            write_tree(group, operator_tree(operator))
+            write_tree(group, tree)
             record = {
                 "evaluations": len(self.records),
                 "years": years,
@@ -249,7 +262,7 @@ class RunStore:
         for name, record in self._checkpoints().items():
             if record["evaluations"] > count:
                 self._checkpoint_path(name).unlink()
-        for prefix in ("", "estimate-"):
+        for prefix in ("", "estimate-", "target-"):
             self._drop_operators(lambda n: n >= count, prefix)
         self.records = self.records[:count]
         for name in self._variables:

@@ -1,0 +1,84 @@
+"""The estimate of a run's error: how far the state is by the operator, and how far that has been wrong."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array, diags_array
+
+from solvers import Evaluate, StepOperator
+from spinup.estimate import MOVED, ErrorEstimator
+from spinup.function_map import FunctionMap
+
+N = 40
+RATES = np.linspace(0.01, 0.05, N)  # of decay, a period
+ANSWER = np.cos(np.arange(N))
+START = ANSWER + np.sin(np.arange(N))
+
+
+class Targets:
+    """What the estimator keeps in a run's store."""
+
+    def __init__(self) -> None:
+        self.kept: list[np.ndarray] = []
+
+    def save_target(self, target: np.ndarray) -> None:
+        self.kept.append(target)
+
+    def load_target(self) -> np.ndarray | None:
+        return self.kept[-1] if self.kept else None
+
+
+def residual(x: np.ndarray) -> np.ndarray:
+    return np.expm1(-RATES) * (x - ANSWER)
+
+
+def estimator(store: Targets, *, strength: float = 1.0) -> ErrorEstimator:
+    """Of x' = -a (x - answer), by an operator that has `strength` times a."""
+    model = FunctionMap(lambda state: state, {"c": START}, name="decay")
+    found = ErrorEstimator(model, store)
+    found.use(StepOperator(csr_array(diags_array(-strength * RATES)), 1), 0)
+    return found
+
+
+def sizes(found: ErrorEstimator, states: list[np.ndarray]) -> list[float]:
+    records: list[dict] = []
+    for x in states:
+        records.append({"error": found.estimate(residual(x), Evaluate(x), records)})
+    return [record["error"]["all"] for record in records]
+
+
+def true(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((x - ANSWER) ** 2)))
+
+
+def test_with_the_right_operator_it_is_the_error():
+    states = [ANSWER + share * (START - ANSWER) for share in (1.0, 0.9, 0.2)]
+    assert sizes(estimator(Targets()), states) == pytest.approx([true(x) for x in states], rel=0.03)
+
+
+def test_what_the_operator_does_not_know_shows_in_the_way_of_the_target():
+    """An operator of twice the strength sees half of the error, again and again; the step to where it points is as long
+    as what is left."""
+    store = Targets()
+    states = [ANSWER + share * (START - ANSWER) for share in (1.0, 0.5, 0.25)]
+    first, *later = sizes(estimator(store, strength=2.0), states)
+    assert first == pytest.approx(true(states[0]) / 2, rel=0.05)
+    for size, x in zip(later, states[1:], strict=True):
+        assert size == pytest.approx(np.hypot(1, MOVED) * true(x) / 2, rel=0.05)
+    np.testing.assert_allclose(store.kept[0], states[1], rtol=0.05, atol=0.05)
+
+
+def test_a_run_that_goes_on_knows_the_last_target():
+    store = Targets()
+    states = [ANSWER + share * (START - ANSWER) for share in (1.0, 0.5)]
+    whole = sizes(estimator(Targets(), strength=2.0), states)
+    first = estimator(store, strength=2.0).estimate(residual(states[0]), Evaluate(states[0]), [])
+    again = estimator(store, strength=2.0).estimate(residual(states[1]), Evaluate(states[1]), [{"error": first}])
+    assert again is not None
+    assert again["all"] == whole[1]
+
+
+def test_a_target_that_jumps_counts_as_no_more_than_the_estimate_and_that_grows_by_half_at_most():
+    states = [START, ANSWER + 0.1 * (START - ANSWER), ANSWER - 30 * (START - ANSWER)]
+    found = sizes(estimator(Targets(), strength=0.5), states)
+    assert found[1] <= np.hypot(1, MOVED) * 2 * true(states[1]) * 1.05
+    assert found[2] == pytest.approx(1.5 * found[1])
