@@ -10,7 +10,7 @@ equilibrium that the run itself ends in, found by integrating its end directly, 
 its way: an end that is 1 K away may move by a tenth of that in 40 years. For `auto-keep-basin` it is that to the end of
 the direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end.
 Solvers of other libraries: benchmarks/peers.py; those that are not installed are left out. Results:
-benchmarks/results/CASE.json.
+benchmarks/results/CASE.json, in which rows of other methods and starts stay as they are.
 """
 
 import argparse
@@ -24,10 +24,11 @@ import numpy as np
 
 import spinup
 from benchmarks.peers import PEERS
+from benchmarks.record import record
 from solvers import Outcome
 from solvers.averaging import add_block, no_blocks, standard_error
 from spinup.provenance import git_state
-from spinup.report.thinned import THINNED, thinned
+from spinup.report.thinned import THINNED, open_thinned, thinned
 from spinup.store.view import read_state
 
 RESULTS = Path(__file__).parent / "results"
@@ -65,14 +66,14 @@ class Bench:
         self.folder = folder
         direct = folder / f"{case}-direct"
         options = {"budget": years, "tolerance": 1e-12}
-        if direct.exists():
-            spinup.resume(direct, **options)
-        else:
+        if not direct.exists():
             spinup.run(self.case, out=direct, method="picard", store={"fields_every": 1}, start_periods=0, **options)
+        elif spinup.open(direct, verify=False).sizes["evaluation"] < years:
+            spinup.resume(direct, **options)
         self.direct = spinup.open(direct, verify=False)
-        self.end = self.vector(self.direct, years - 1)
-        last = self.direct.error_estimate.values[years - 1]
-        self.arrived = bool(last < ARRIVED)
+        self.header = json.loads(self.direct.attrs["header"])
+        self.end = self.vector(self.direct, -1)
+        self.arrived = bool(self.direct.error_estimate.values[-1] < ARRIVED)
         self._starts: dict[int, dict[str, Any]] = {0: self.model.start()}
 
     def vector(self, run: Any, number: int, suffix: str = "") -> np.ndarray:
@@ -259,6 +260,8 @@ def direct_row(bench: Bench) -> dict[str, Any]:
         if bench.arrived and np.isfinite(e) and distance > 0.01
     ]
     return {
+        "date": bench.header["created"][:10],
+        "git": bench.header["git"],
         "method": "direct",
         "start": "rest",
         "equilibrium": "direct" if bench.arrived else "not there yet",
@@ -269,6 +272,18 @@ def direct_row(bench: Bench) -> dict[str, Any]:
         "wall_seconds": round(float(bench.direct.wall_seconds.sum()), 1),
         "estimate_over_truth": [round(q, 3) for q in ratios],
     }
+
+
+def keep_thinned(bench: Bench, file: Path) -> None:
+    """Some evaluations of the direct run for reports, unless they are there, or those of a longer run."""
+    if file.exists():
+        before = open_thinned(file)
+        same = json.loads(before.attrs["header"])["created"] == bench.header["created"]
+        longer = float(bench.direct.model_years[-1] - before.model_years[-1])
+        if longer < 0 or (same and longer == 0):
+            return
+    kept = sorted({round(float(y)) - 1 for y in np.geomspace(1, bench.direct.sizes["evaluation"], KEPT)})
+    thinned(bench.folder / f"{bench.case.name}-direct", kept, file)
 
 
 def main() -> None:
@@ -289,19 +304,19 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     years = 60 if options.short else options.direct_years
     bench = Bench(options.case, options.folder, years, options.continued, options.mean_years)
+    file, order = folder / f"{options.case}.json", [*METHODS, *PEERS]
+    stamp = {"date": time.strftime("%Y-%m-%d"), "git": git_state(bench.case.file)}
+    record(file, options.case, [direct_row(bench)], stamp, order)
     if bench.arrived:
-        kept = sorted({round(float(y)) - 1 for y in np.geomspace(1, bench.direct.sizes["evaluation"], KEPT)})
-        thinned(options.folder / f"{options.case}-direct", kept, folder / f"{options.case}-direct{THINNED}")
-    rows = [direct_row(bench)]
+        keep_thinned(bench, folder / f"{options.case}-direct{THINNED}")
     for method in options.methods:
         if method in PEERS and not PEERS[method].installed:
             print(f"{method} is left out: {PEERS[method].module} is not installed (extras: peers, petsc)")
             continue
         for year in options.starts:
-            rows.append((peer if method in PEERS else row)(bench, method, year))
-            print(json.dumps(rows[-1]), flush=True)
-            found = {"case": options.case, "date": time.strftime("%Y-%m-%d"), "git": git_state(bench.case.file)}
-            (folder / f"{options.case}.json").write_text(json.dumps(found | {"rows": rows}, indent=1) + "\n")
+            found = (peer if method in PEERS else row)(bench, method, year)
+            print(json.dumps(found), flush=True)
+            record(file, options.case, [found], stamp, order)
 
 
 if __name__ == "__main__":
