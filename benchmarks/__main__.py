@@ -231,6 +231,7 @@ def judged(
     cycle = bench.along(later, phases)
     own = cycle[int(phases[-1])]
     against = [bench.end if method == "auto-keep-basin" else cycle[int(phase)] for phase in phases[1:]]
+    errors = [bench.distance(x, end) for x, end in zip(states, against, strict=True)]
     away = bench.distance(cycle.get(0, own), bench.end) if bench.arrived else None
     other = "its own: the direct run is not there yet" if away is None else f"other: {away:.3g} K away"
     found = {
@@ -244,6 +245,8 @@ def judged(
         "diagnostics": {name: float(f"{value:.5g}") for name, value in bench.model.diagnose(later).items()},
         "model_years": float(f"{years[-1]:.4g}") if years else 0.0,
         "model_years_to": bench.years_to(years, states, against),
+        "least_error": float(f"{min(errors):.4g}") if errors else None,
+        "last_error": float(f"{errors[-1]:.4g}") if errors else None,
     }
     return found, cycle
 
