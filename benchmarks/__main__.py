@@ -10,7 +10,8 @@ equilibrium that the run itself ends in, found by integrating its end directly, 
 its way: an end that is 1 K away may move by a tenth of that in 40 years. For `auto-keep-basin` it is that to the end of
 the direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end.
 Solvers of other libraries: benchmarks/peers.py; those that are not installed are left out. Results:
-benchmarks/results/CASE.json, in which rows of other methods and starts stay as they are.
+benchmarks/results/CASE.json, in which rows of other methods and starts stay as they are. The tracer cases, whose
+equilibria are known: benchmarks/tracers.py.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from typing import Any
 import numpy as np
 
 import spinup
+from benchmarks import tracers
+from benchmarks.measure import searched, years_until_below
 from benchmarks.peers import PEERS
 from benchmarks.record import record
 from solvers import Outcome
@@ -127,14 +130,6 @@ class Bench:
         return read_state(out) if result.outcome is Outcome.CONVERGED else state
 
 
-def years_until_below(years: list[float], errors: list[float], level: float) -> float | None:
-    """Model years after which the error never again exceeds the level; None where it still does at the end."""
-    above = [i for i, error in enumerate(errors) if not error <= level]
-    if not above:
-        return years[0]
-    return None if above[-1] + 1 == len(years) else float(f"{years[above[-1] + 1]:.4g}")
-
-
 def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     """One method of spinup's from one start."""
     out = bench.folder / f"{bench.case.name}-{method}-{year}-{time.time_ns()}"
@@ -186,30 +181,15 @@ def mean_compared(bench: Bench, mean: Any, state: dict[str, Any]) -> dict[str, A
 def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
     """Another library's from one start, the rest of the state carried."""
     carried = bench.start(year)
-    years: list[float] = []
-    states: list[np.ndarray] = []
-
-    class Spent(Exception):
-        pass
 
     def T(x: np.ndarray) -> np.ndarray:
         nonlocal carried
-        if len(years) == PEER_YEARS:
-            raise Spent
         fields = bench.layout.unpack(np.clip(x, -3.0, 45.0), fill=0.0)
         carried = bench.model.evaluate(bench.model.replace(carried, fields))
-        states.append(bench.layout.pack(bench.model.fields(carried)))
-        years.append(float(len(years) + 1))
-        return states[-1].copy()  # theirs to write into
+        return bench.layout.pack(bench.model.fields(carried))
 
-    began, outcome = time.perf_counter(), "converged"
-    try:
-        PEERS[method].solve(T, bench.layout.pack(bench.model.fields(carried)))
-    except Spent:
-        outcome = "budget"
-    except Exception as error:  # the peer, or the model at what the peer asks of it
-        outcome = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
-    wall = time.perf_counter() - began
+    outcome, states, wall = searched(method, T, bench.layout.pack(bench.model.fields(carried)), PEER_YEARS)
+    years = [float(number + 1) for number in range(len(states))]
     found, _ = judged(bench, method, year, years, states, carried, np.zeros(len(years) + 1, int))
     return found | {"outcome": outcome, "evaluations": len(years), "wall_seconds": round(wall, 1)}
 
@@ -298,21 +278,29 @@ def main() -> None:
     parser.add_argument("--mean-years", type=int, default=1000, help="direct years that a mean state is judged by")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"), help="where the runs go")
     parser.add_argument("--results", type=Path, help="where the results go (default: benchmarks/results)")
-    parser.add_argument("--methods", nargs="*", default=[*METHODS, *PEERS])
+    parser.add_argument("--methods", nargs="*", help="default: all that suit the case")
     parser.add_argument("--starts", nargs="*", type=int, default=[0, 10, 30, 100])
     options = parser.parse_args()
-    if options.short:
-        options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
     folder = options.results or (options.folder if options.short else RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
-    years = 60 if options.short else options.direct_years
+    file = folder / f"{options.case}.json"
+    if options.case in tracers.EQUILIBRIA:
+        tracers.main(options, file)
+    else:
+        circulation(options, file)
+
+
+def circulation(options: argparse.Namespace, file: Path) -> None:
+    """The rows of a case with a circulation into `file`."""
+    if options.short:
+        options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
+    order, years = [*METHODS, *PEERS], 60 if options.short else options.direct_years
     bench = Bench(options.case, options.folder, years, options.continued, options.mean_years)
-    file, order = folder / f"{options.case}.json", [*METHODS, *PEERS]
     stamp = {"date": time.strftime("%Y-%m-%d"), "git": git_state(bench.case.file)}
     record(file, options.case, [direct_row(bench)], stamp, order)
     if bench.arrived:
-        keep_thinned(bench, folder / f"{options.case}-direct{THINNED}")
-    for method in options.methods:
+        keep_thinned(bench, file.with_name(f"{options.case}-direct{THINNED}"))
+    for method in order if options.methods is None else options.methods:
         if method in PEERS and not PEERS[method].installed:
             print(f"{method} is left out: {PEERS[method].module} is not installed (extras: peers, petsc)")
             continue
