@@ -33,7 +33,7 @@ from spinup.conserve import totals
 from spinup.provenance import git_state
 
 EQUILIBRIA: dict[str, Callable[[], dict[str, np.ndarray]]] = {"ideal-age": ideal_age.exact, "phosphorus": equilibrium}
-LEVELS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+LEVELS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
 TIGHT = {"ideal-age": 1e-6, "phosphorus": 1e-9}  # years and mmol m-3 per model year, drift at which a run ends
 YEARS = 500  # of a run, and evaluations of a peer
 DIRECT_YEARS = 30_000  # at most
@@ -87,7 +87,7 @@ class Tracer:
             "start": START,
             "equilibrium": "exact",
             "model_years": float(years[-1]) if len(years) else 0.0,
-            "model_years_to": {f"{level:.0e}": years_until_below(years, errors, level) for level in LEVELS},
+            "model_years_to": {level: years_until_below(years, errors, float(level)) for level in LEVELS},
             "least_error": float(f"{min(errors):.3g}") if errors else None,
             "last_error": float(f"{errors[-1]:.3g}") if errors else None,
             **({"total_change": float(f"{change.max():.2g}")} if change.size else {}),
@@ -137,15 +137,16 @@ def peer_row(tracer: Tracer, method: str) -> dict[str, Any]:
 
 def direct_row(tracer: Tracer) -> dict[str, Any]:
     """Direct integration until the smallest level is reached; of its states only the errors and the last are kept."""
+    smallest = min(float(level) for level in LEVELS)
     x, errors, began = tracer.x0, [np.inf], time.perf_counter()
-    while errors[-1] > min(LEVELS) and len(errors) <= DIRECT_YEARS:
+    while errors[-1] > smallest and len(errors) <= DIRECT_YEARS:
         x = tracer.T(x)
         errors.append(tracer.error(x))
     wall, years = time.perf_counter() - began, [float(i + 1) for i in range(len(errors) - 1)]
     found = tracer.found("direct", [x], years[-1:])
-    found["model_years_to"] = {f"{level:.0e}": years_until_below(years, errors[1:], level) for level in LEVELS}
+    found["model_years_to"] = {level: years_until_below(years, errors[1:], float(level)) for level in LEVELS}
     return found | {
-        "outcome": "converged" if errors[-1] <= min(LEVELS) else "budget",
+        "outcome": "converged" if errors[-1] <= smallest else "budget",
         "evaluations": len(years),
         "wall_seconds": round(wall, 1),
     }

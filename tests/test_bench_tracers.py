@@ -40,7 +40,7 @@ def test_errors_are_relative_and_of_the_worse_tracer(phosphate):
 def test_a_run_of_spinup_is_told(phosphate, tmp_path):
     row = tracers.own_row(phosphate, "auto", tmp_path)
     assert row["outcome"] == "converged"
-    assert row["model_years_to"]["1e-06"] == row["evaluations"] == row["model_years"] <= 60
+    assert row["model_years_to"]["1e-6"] == row["evaluations"] == row["model_years"] <= 60
     assert row["last_error"] < 1e-6
     assert row["total_change"] < 1e-12
     assert row["factorisations"] > 0
@@ -54,7 +54,7 @@ def test_a_peers_search_is_told(age):
 
 
 def test_direct_integration_goes_on_to_the_smallest_level(age, monkeypatch):
-    monkeypatch.setattr(tracers, "LEVELS", (0.5, 0.1))
+    monkeypatch.setattr(tracers, "LEVELS", ("5e-1", "1e-1"))
     row = tracers.direct_row(age)
     assert row["outcome"] == "converged"
-    assert 100 < row["model_years_to"]["5e-01"] < row["model_years_to"]["1e-01"] == row["evaluations"]
+    assert 100 < row["model_years_to"]["5e-1"] < row["model_years_to"]["1e-1"] == row["evaluations"]
