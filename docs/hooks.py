@@ -121,11 +121,18 @@ def bench_table(case: str) -> str:
     shown = [column for column in columns if any(row.get(column[0]) is not None for row in rows)]
     if {row["equilibrium"] for row in rows} == {"exact"}:
         shown = [column for column in shown if column[0] != "equilibrium"]
+    starts = len({row["start"] for row in rows}) > 1
     cells = [
-        (f"`{row['method']}`", row["start"], *years(row), *(words(row.get(name)) for name, _, words in shown))
+        (
+            f"`{row['method']}`",
+            *([row["start"]] if starts else []),
+            *years(row),
+            *(words(row.get(name)) for name, _, words in shown),
+        )
         for row in rows
     ]
-    return table(("method", "start", *levels, *(head for _, head, _ in shown)), cells)
+    heads = ["method", *(["start"] if starts else []), *levels, *(head for _, head, _ in shown)]
+    return table(heads, cells)
 
 
 def peers_factor(case: str, level: str = "0.1 K") -> str:

@@ -59,12 +59,13 @@ def test_a_factor_without_rows_ends_the_build(hooks):
 
 
 def test_a_table_has_the_columns_that_its_rows_know(hooks):
-    write(
-        hooks,
-        row("auto", "rest", 4.0, equilibrium="exact", total_change=2e-13),
-        row("a.first", "rest", None, equilibrium="exact"),
-    )
+    exact = {"equilibrium": "exact"}
+    write(hooks, row("auto", "rest", 4.0, total_change=2e-13, **exact), row("a.first", "rest", None, **exact))
     head, _, auto, first = hooks.fill("bench-table sea").splitlines()
-    assert head == "| method | start | 1 K | 0.1 K | change of total | wall, s |"
-    assert auto == "| `auto` | rest | 4 | 4 | 2.0 × 10⁻¹³ | 3 |"
-    assert first == "| `a.first` | rest | – | – | – | 3 |"
+    assert head == "| method | 1 K | 0.1 K | change of total | wall, s |"
+    assert auto == "| `auto` | 4 | 4 | 2.0 × 10⁻¹³ | 3 |"
+    assert first == "| `a.first` | – | – | – | 3 |"
+    write(hooks, row("auto", "rest", 4.0), row("auto", "year 10", 40.0))
+    head, _, rest, _ = hooks.fill("bench-table sea").splitlines()
+    assert head == "| method | start | 1 K | 0.1 K | equilibrium | wall, s |"
+    assert rest == "| `auto` | rest | 4 | 4 | direct | 3 |"
