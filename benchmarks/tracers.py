@@ -8,7 +8,8 @@ All start where the case does. The equilibria are found by none of the methods: 
 of I - J), that of phosphorus in benchmarks/phosphorus_equilibrium.py. Direct integration is run until the smallest
 level is reached. An evaluation counts as a model year, and its state as one that the run went through, also where a
 method only measures a derivative by it: the estimate of such a state's error means little. The relative change of a
-conserved total is that of the last state.
+conserved total is that of the last state. What a solver of another library asks for is put within the bounds of the
+variables, which changes a total; spinup's own methods put it back.
 """
 
 import json
