@@ -246,7 +246,7 @@ def number(value: float | None) -> str:
     """Two digits: 0.79, 3.1, 1.2 × 10⁻⁴; a dash for what is not known."""
     if value is None:
         return "–"
-    if value >= 1e-3:
+    if value == 0 or 1e-3 <= value < 1e6:
         return f"{float(f'{value:.2g}'):g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
