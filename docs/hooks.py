@@ -157,8 +157,8 @@ def peers_factor(case: str, level: str = "0.1 K") -> str:
     budget = max(row["model_years"] for row in peers)
     why = f"; where it says at least, none of them gets there within {budget:g} model years" if late else ""
     return (
-        f"To come within {level} from the same start, the best solver of another library takes longer than `auto` by a "
-        f"factor of {', '.join(found)}{why}.\n"
+        f"To come within {level} from the same start, the best of the other libraries' solvers in the table takes "
+        f"longer than `auto` by a factor of {', '.join(found)}{why}.\n"
     )
 
 
