@@ -10,7 +10,8 @@ equilibrium that the run itself ends in, found by integrating its end directly, 
 its way: an end that is 1 K away may move by a tenth of that in 40 years. For `auto-keep-basin` it is that to the end of
 the direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end.
 Solvers of other libraries: benchmarks/peers.py; those that are not installed are left out. Results:
-benchmarks/results/CASE.json.
+benchmarks/results/CASE.json, in which rows of other methods and starts stay as they are. The tracer cases, whose
+equilibria are known: benchmarks/tracers.py.
 """
 
 import argparse
@@ -23,11 +24,14 @@ from typing import Any
 import numpy as np
 
 import spinup
+from benchmarks import tracers
+from benchmarks.measure import searched, years_until_below
 from benchmarks.peers import PEERS
+from benchmarks.record import record
 from solvers import Outcome
 from solvers.averaging import add_block, no_blocks, standard_error
 from spinup.provenance import git_state
-from spinup.report.thinned import THINNED, thinned
+from spinup.report.thinned import THINNED, open_thinned, thinned
 from spinup.store.view import read_state
 
 RESULTS = Path(__file__).parent / "results"
@@ -65,14 +69,14 @@ class Bench:
         self.folder = folder
         direct = folder / f"{case}-direct"
         options = {"budget": years, "tolerance": 1e-12}
-        if direct.exists():
-            spinup.resume(direct, **options)
-        else:
+        if not direct.exists():
             spinup.run(self.case, out=direct, method="picard", store={"fields_every": 1}, start_periods=0, **options)
+        elif spinup.open(direct, verify=False).sizes["evaluation"] < years:
+            spinup.resume(direct, **options)
         self.direct = spinup.open(direct, verify=False)
-        self.end = self.vector(self.direct, years - 1)
-        last = self.direct.error_estimate.values[years - 1]
-        self.arrived = bool(last < ARRIVED)
+        self.header = json.loads(self.direct.attrs["header"])
+        self.end = self.vector(self.direct, -1)
+        self.arrived = bool(self.direct.error_estimate.values[-1] < ARRIVED)
         self._starts: dict[int, dict[str, Any]] = {0: self.model.start()}
 
     def vector(self, run: Any, number: int, suffix: str = "") -> np.ndarray:
@@ -126,14 +130,6 @@ class Bench:
         return read_state(out) if result.outcome is Outcome.CONVERGED else state
 
 
-def years_until_below(years: list[float], errors: list[float], level: float) -> float | None:
-    """Model years after which the error never again exceeds the level; None where it still does at the end."""
-    above = [i for i, error in enumerate(errors) if not error <= level]
-    if not above:
-        return years[0]
-    return None if above[-1] + 1 == len(years) else float(f"{years[above[-1] + 1]:.4g}")
-
-
 def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     """One method of spinup's from one start."""
     out = bench.folder / f"{bench.case.name}-{method}-{year}-{time.time_ns()}"
@@ -185,30 +181,15 @@ def mean_compared(bench: Bench, mean: Any, state: dict[str, Any]) -> dict[str, A
 def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
     """Another library's from one start, the rest of the state carried."""
     carried = bench.start(year)
-    years: list[float] = []
-    states: list[np.ndarray] = []
-
-    class Spent(Exception):
-        pass
 
     def T(x: np.ndarray) -> np.ndarray:
         nonlocal carried
-        if len(years) == PEER_YEARS:
-            raise Spent
         fields = bench.layout.unpack(np.clip(x, -3.0, 45.0), fill=0.0)
         carried = bench.model.evaluate(bench.model.replace(carried, fields))
-        states.append(bench.layout.pack(bench.model.fields(carried)))
-        years.append(float(len(years) + 1))
-        return states[-1].copy()  # theirs to write into
+        return bench.layout.pack(bench.model.fields(carried))
 
-    began, outcome = time.perf_counter(), "converged"
-    try:
-        PEERS[method].solve(T, bench.layout.pack(bench.model.fields(carried)))
-    except Spent:
-        outcome = "budget"
-    except Exception as error:  # the peer, or the model at what the peer asks of it
-        outcome = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
-    wall = time.perf_counter() - began
+    outcome, states, wall = searched(method, T, bench.layout.pack(bench.model.fields(carried)), PEER_YEARS)
+    years = [float(number + 1) for number in range(len(states))]
     found, _ = judged(bench, method, year, years, states, carried, np.zeros(len(years) + 1, int))
     return found | {"outcome": outcome, "evaluations": len(years), "wall_seconds": round(wall, 1)}
 
@@ -230,6 +211,7 @@ def judged(
     cycle = bench.along(later, phases)
     own = cycle[int(phases[-1])]
     against = [bench.end if method == "auto-keep-basin" else cycle[int(phase)] for phase in phases[1:]]
+    errors = [bench.distance(x, end) for x, end in zip(states, against, strict=True)]
     away = bench.distance(cycle.get(0, own), bench.end) if bench.arrived else None
     other = "its own: the direct run is not there yet" if away is None else f"other: {away:.3g} K away"
     found = {
@@ -243,6 +225,8 @@ def judged(
         "diagnostics": {name: float(f"{value:.5g}") for name, value in bench.model.diagnose(later).items()},
         "model_years": float(f"{years[-1]:.4g}") if years else 0.0,
         "model_years_to": bench.years_to(years, states, against),
+        "least_error": float(f"{min(errors):.4g}") if errors else None,
+        "last_error": float(f"{errors[-1]:.4g}") if errors else None,
     }
     return found, cycle
 
@@ -259,6 +243,8 @@ def direct_row(bench: Bench) -> dict[str, Any]:
         if bench.arrived and np.isfinite(e) and distance > 0.01
     ]
     return {
+        "date": bench.header["created"][:10],
+        "git": bench.header["git"],
         "method": "direct",
         "start": "rest",
         "equilibrium": "direct" if bench.arrived else "not there yet",
@@ -271,6 +257,18 @@ def direct_row(bench: Bench) -> dict[str, Any]:
     }
 
 
+def keep_thinned(bench: Bench, file: Path) -> None:
+    """Some evaluations of the direct run for reports, unless they are there, or those of a longer run."""
+    if file.exists():
+        before = open_thinned(file)
+        same = json.loads(before.attrs["header"])["created"] == bench.header["created"]
+        longer = float(bench.direct.model_years[-1] - before.model_years[-1])
+        if longer < 0 or (same and longer == 0):
+            return
+    kept = sorted({round(float(y)) - 1 for y in np.geomspace(1, bench.direct.sizes["evaluation"], KEPT)})
+    thinned(bench.folder / f"{bench.case.name}-direct", kept, file)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("case")
@@ -280,28 +278,36 @@ def main() -> None:
     parser.add_argument("--mean-years", type=int, default=1000, help="direct years that a mean state is judged by")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmarks"), help="where the runs go")
     parser.add_argument("--results", type=Path, help="where the results go (default: benchmarks/results)")
-    parser.add_argument("--methods", nargs="*", default=[*METHODS, *PEERS])
+    parser.add_argument("--methods", nargs="*", help="default: all that suit the case")
     parser.add_argument("--starts", nargs="*", type=int, default=[0, 10, 30, 100])
     options = parser.parse_args()
-    if options.short:
-        options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
     folder = options.results or (options.folder if options.short else RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
-    years = 60 if options.short else options.direct_years
+    file = folder / f"{options.case}.json"
+    if options.case in tracers.EQUILIBRIA:
+        tracers.main(options, file)
+    else:
+        circulation(options, file)
+
+
+def circulation(options: argparse.Namespace, file: Path) -> None:
+    """The rows of a case with a circulation into `file`."""
+    if options.short:
+        options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
+    order, years = [*METHODS, *PEERS], 60 if options.short else options.direct_years
     bench = Bench(options.case, options.folder, years, options.continued, options.mean_years)
+    stamp = {"date": time.strftime("%Y-%m-%d"), "git": git_state(bench.case.file)}
+    record(file, options.case, [direct_row(bench)], stamp, order)
     if bench.arrived:
-        kept = sorted({round(float(y)) - 1 for y in np.geomspace(1, bench.direct.sizes["evaluation"], KEPT)})
-        thinned(options.folder / f"{options.case}-direct", kept, folder / f"{options.case}-direct{THINNED}")
-    rows = [direct_row(bench)]
-    for method in options.methods:
+        keep_thinned(bench, file.with_name(f"{options.case}-direct{THINNED}"))
+    for method in order if options.methods is None else options.methods:
         if method in PEERS and not PEERS[method].installed:
             print(f"{method} is left out: {PEERS[method].module} is not installed (extras: peers, petsc)")
             continue
         for year in options.starts:
-            rows.append((peer if method in PEERS else row)(bench, method, year))
-            print(json.dumps(rows[-1]), flush=True)
-            found = {"case": options.case, "date": time.strftime("%Y-%m-%d"), "git": git_state(bench.case.file)}
-            (folder / f"{options.case}.json").write_text(json.dumps(found | {"rows": rows}, indent=1) + "\n")
+            found = (peer if method in PEERS else row)(bench, method, year)
+            print(json.dumps(found), flush=True)
+            record(file, options.case, [found], stamp, order)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; m
     drift-table            direct integration of the coarse ACC
     error-figure           its error beside that of Anderson acceleration, as SVG
     years-table            model years to a given error, both
+    bench-table CASE       benchmarked runs: model years to each error
+    peers-factor CASE      how many times sooner `auto` is at 0.1 K than the best solver of another library
+    estimate-table, mean-table, rungs-table CASE   estimates, mean states and ends of these runs
     settings METHOD|store  of a method, or of what a run keeps
     options COMMAND        arguments and options of a command
     commands               every command in a line
@@ -99,25 +102,64 @@ def bench_rows(case: str) -> list[dict[str, Any]]:
 
 
 def bench_table(case: str) -> str:
-    """Model years of every benchmarked run to each error."""
+    """Model years of every benchmarked run to each error, and what else its rows know."""
     rows = bench_rows(case)
     levels = next(list(row["model_years_to"]) for row in rows if row["model_years_to"])
-    cells = []
-    for row in rows:
+
+    def years(row: dict[str, Any]) -> list[str]:
         to = row["model_years_to"] or dict.fromkeys(levels)
-        years = ["–" if y is None else f"{y:.3g}" if y < 100 else f"{y:.0f}" for y in to.values()]
-        moved = row.get("moved_when_continued")
-        cells.append(
-            (
-                f"`{row['method']}`",
-                row["start"],
-                *years,
-                row["equilibrium"],
-                "–" if moved is None else number(moved),
-                f"{row['wall_seconds']:.0f}",
-            )
+        return ["–" if y is None else f"{y:.3g}" if y < 100 else f"{y:.0f}" for y in to.values()]
+
+    columns: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("least_error", "least error", number),
+        ("equilibrium", "equilibrium", str),
+        ("moved_when_continued", "moved, K", number),
+        ("total_change", "change of total", number),
+        ("factorisations", "factorisations", lambda count: "–" if count is None else str(count)),
+        ("wall_seconds", "wall, s", lambda seconds: f"{seconds:.0f}"),
+    ]
+    shown = [column for column in columns if any(row.get(column[0]) is not None for row in rows)]
+    if {row["equilibrium"] for row in rows} == {"exact"}:
+        shown = [column for column in shown if column[0] != "equilibrium"]
+    starts = len({row["start"] for row in rows}) > 1
+    cells = [
+        (
+            f"`{row['method']}`",
+            *([row["start"]] if starts else []),
+            *years(row),
+            *(words(row.get(name)) for name, _, words in shown),
         )
-    return table(("method", "start", *levels, "equilibrium", "moved, K", "wall, s"), cells)
+        for row in rows
+    ]
+    heads = ["method", *(["start"] if starts else []), *levels, *(head for _, head, _ in shown)]
+    return table(heads, cells)
+
+
+def peers_factor(case: str, level: str = "0.1 K") -> str:
+    """A sentence: model years that the best solver of another library needs to an error, over those of `auto`."""
+    rows, found, late = bench_rows(case), [], False
+    peers = [row for row in rows if "." in row["method"]]  # library.function
+    for start in dict.fromkeys(row["start"] for row in peers):
+        own = next((r for r in rows if (r["method"], r["start"]) == ("auto", start)), None)
+        ours = own and own["model_years_to"][level]
+        if not ours:
+            raise PluginError(f"{case}: no run of auto from {start} that comes to {level}: python -m benchmarks {case}")
+        those = [row for row in peers if row["start"] == start]
+        best = min(those, key=lambda row: row["model_years_to"][level] or math.inf)
+        theirs = best["model_years_to"][level]
+        late = late or theirs is None
+        factor = (theirs or max(row["model_years"] for row in those)) / ours
+        found.append(
+            f"{factor:.2g} from {start} (`{best['method']}`)" if theirs else f"at least {factor:.2g} from {start}"
+        )
+    if not found:
+        raise PluginError(f"{case}: no solver of another library was run: python -m benchmarks {case} runs them")
+    budget = max(row["model_years"] for row in peers)
+    why = f"; where it says at least, none of them gets there within {budget:g} model years" if late else ""
+    return (
+        f"To come within {level} from the same start, the best of the other libraries' solvers in the table takes "
+        f"longer than `auto` by a factor of {', '.join(found)}{why}.\n"
+    )
 
 
 def mean_table(case: str) -> str:
@@ -204,7 +246,7 @@ def number(value: float | None) -> str:
     """Two digits: 0.79, 3.1, 1.2 × 10⁻⁴; a dash for what is not known."""
     if value is None:
         return "–"
-    if value >= 1e-3:
+    if value == 0 or 1e-3 <= value < 1e6:
         return f"{float(f'{value:.2g}'):g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
@@ -303,6 +345,7 @@ FILLS: dict[str, Callable[..., str]] = {
     "error-figure": error_figure,
     "years-table": years_table,
     "bench-table": bench_table,
+    "peers-factor": peers_factor,
     "estimate-table": estimate_table,
     "mean-table": mean_table,
     "rungs-table": rungs_table,

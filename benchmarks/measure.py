@@ -1,0 +1,39 @@
+"""What the benchmarks of all cases share: model years to an error, and the search of another library in a budget."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.peers import PEERS, Map
+
+
+def years_until_below(years: Sequence[float], errors: Sequence[float], level: float) -> float | None:
+    """Model years after which the error never again exceeds the level; None where it still does at the end."""
+    above = [i for i, error in enumerate(errors) if not error <= level]
+    if not above:
+        return years[0]
+    return None if above[-1] + 1 == len(years) else float(f"{years[above[-1] + 1]:.4g}")
+
+
+def searched(name: str, T: Map, x: np.ndarray, most: int) -> tuple[str, list[np.ndarray], float]:
+    """The outcome of a peer's search from x, (n,), within `most` evaluations; T(x) of each, (n,); wall seconds."""
+    states: list[np.ndarray] = []
+
+    class Spent(Exception):
+        pass
+
+    def counted(x: np.ndarray) -> np.ndarray:
+        if len(states) == most:
+            raise Spent
+        states.append(T(x))
+        return states[-1].copy()  # theirs to write into
+
+    began, outcome = time.perf_counter(), "converged"
+    try:
+        PEERS[name].solve(counted, x)
+    except Spent:
+        outcome = "budget"
+    except Exception as error:  # the peer, or the model at what the peer asks of it
+        outcome = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+    return outcome, states, time.perf_counter() - began

@@ -1,0 +1,71 @@
+"""What the pages say of benchmarks is made from their results."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from mkdocs.exceptions import PluginError
+
+FILE = Path(__file__).parents[1] / "docs" / "hooks.py"
+
+
+@pytest.fixture
+def hooks(tmp_path, monkeypatch):
+    spec = importlib.util.spec_from_file_location("hooks", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "RESULTS", tmp_path)
+    return module
+
+
+def write(hooks, *rows):
+    (hooks.RESULTS / "sea.json").write_text(json.dumps({"rows": rows}))
+
+
+def row(method, start, years, **more):
+    return {
+        "method": method,
+        "start": start,
+        "model_years": 60.0,
+        "model_years_to": {"1 K": years, "0.1 K": years},
+        "equilibrium": "direct",
+        "wall_seconds": 3.0,
+    } | more
+
+
+def test_the_factor_is_of_the_best_peer_or_of_the_budget(hooks):
+    write(
+        hooks,
+        row("auto", "rest", 4.0),
+        row("auto", "year 10", 2.0),
+        row("a.first", "rest", None, model_years=7.0),
+        row("b.second", "rest", None),
+        row("a.first", "year 10", 50.0),
+        row("b.second", "year 10", 30.0),
+    )
+    text = hooks.fill("peers-factor sea")
+    assert "a factor of at least 15 from rest, 15 from year 10 (`b.second`); where it says" in text
+    assert "within 60 model years" in text
+
+
+def test_a_factor_without_rows_ends_the_build(hooks):
+    write(hooks, row("auto", "rest", 4.0))
+    with pytest.raises(PluginError, match="no solver of another library was run"):
+        hooks.fill("peers-factor sea")
+    write(hooks, row("a.first", "rest", 4.0))
+    with pytest.raises(PluginError, match=r"no run of auto from rest that comes to 0\.1 K"):
+        hooks.fill("peers-factor sea")
+
+
+def test_a_table_has_the_columns_that_its_rows_know(hooks):
+    exact = {"equilibrium": "exact"}
+    write(hooks, row("auto", "rest", 4.0, total_change=2e-13, **exact), row("a.first", "rest", None, **exact))
+    head, _, auto, first = hooks.fill("bench-table sea").splitlines()
+    assert head == "| method | 1 K | 0.1 K | change of total | wall, s |"
+    assert auto == "| `auto` | 4 | 4 | 2.0 × 10⁻¹³ | 3 |"
+    assert first == "| `a.first` | – | – | – | 3 |"
+    write(hooks, row("auto", "rest", 4.0), row("auto", "year 10", 40.0))
+    head, _, rest, _ = hooks.fill("bench-table sea").splitlines()
+    assert head == "| method | start | 1 K | 0.1 K | equilibrium | wall, s |"
+    assert rest == "| `auto` | rest | 4 | 4 | direct | 3 |"
