@@ -32,8 +32,8 @@ from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
 from spinup.veros_circulation import GHOST, c_grid, halo_off, interior, no_balance
 from spinup.veros_diagnostics import available, contents, make_diagnose
-from spinup.veros_operator import BATCH, FORWARD_EULER, Coefficients, probes, step_operator, vertical_mixing
-from spinup.veros_slopes import slopes_held
+from spinup.veros_operator import FORWARD_EULER, Coefficients, probes, step_operator, vertical_mixing
+from spinup.veros_slopes import Slopes, none_held, slope_shares, slopes_held
 
 GHOST_DIMS = ("xt", "yt", "xu", "yu")
 TIMESTEPS = "timesteps"
@@ -497,7 +497,8 @@ class VerosMap:
         import jax.numpy as jnp
         from veros.core import density
 
-        def one_step(markov: State) -> tuple[Any, Coefficients]:
+        @jax.jit  # traced once, for the unperturbed step and the others
+        def one_step(markov: State, held: Slopes, shares: Slopes) -> tuple[Any, Coefficients, Slopes]:
             state = self._veros_state(markov)
             settings, vs = state.settings, state.variables
             tracers = [jnp.take(getattr(vs, n), vs.tau, axis=-1) for n in ("salt", "temp")]
@@ -509,7 +510,8 @@ class VerosMap:
             with settings.unlock():
                 settings.AB_eps = FORWARD_EULER
             try:
-                self._setup.step(state)
+                with slopes_held(held, shares) as own:
+                    self._setup.step(state)
             finally:
                 with settings.unlock():
                     settings.AB_eps = usual
@@ -519,20 +521,22 @@ class VerosMap:
             coefficients = {
                 name: _interior(jnp.broadcast_to(value, vs.maskT.shape)).T for name, value in (mixing | slopes).items()
             }
-            return jnp.stack([_interior(a).T for a in after]), coefficients
-
-        def perturbed(markov: State, perturbation: Any) -> Any:
-            markov = dict(markov)
-            for name, change in zip(self._accelerate, perturbation, strict=True):
-                markov[name] = markov[name] + self._share(change)[..., None]
-            return one_step(markov)[0]
+            return jnp.stack([_interior(a).T for a in after]), coefficients, own
 
         @jax.jit
         def respond(markov: State, perturbations: Any) -> tuple[Any, Coefficients]:
-            with _traceable(), slopes_held(self._veros_state(markov)):
-                base, coefficients = one_step(markov)
-                changes = jax.lax.map(lambda p: perturbed(markov, p) - base, perturbations, batch_size=BATCH)
-            return changes, coefficients
+            state = self._veros_state(markov)
+            with _traceable():
+                base, coefficients, held = one_step(markov, *none_held(state))
+            shares = slope_shares(state)
+
+            def change(perturbation: Any) -> Any:
+                other = dict(markov)
+                for name, field in zip(self._accelerate, perturbation, strict=True):
+                    other[name] = other[name] + self._share(field)[..., None]
+                return one_step(other, held, shares)[0] - base
+
+            return jax.lax.map(change, perturbations), coefficients
 
         def host(markov: State, perturbations: Any) -> tuple[np.ndarray, Coefficients]:
             changes, coefficients = respond(markov, perturbations)

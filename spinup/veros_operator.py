@@ -26,7 +26,6 @@ Coefficients = dict[str, Any]  # fields (nz, ny, nx) by name
 LEVELS_REACHED = 2  # up and down, of the response times M
 PERTURBATION = 1e-4  # in units of the variable's scale
 NEGLIGIBLE = 3e-10  # entries below are rounding of the difference quotient
-BATCH = 13  # perturbed steps done at once
 FORWARD_EULER = -0.5  # Adams-Bashforth's epsilon that makes its weights 1 and 0
 
 Offset = tuple[int, int, int]  # levels, rows and columns
@@ -108,7 +107,7 @@ def step_operator(
     coefficients: Coefficients = {}
     for index, v in enumerate(layout.variables):
         size = PERTURBATION * v.scale
-        perturbations = np.zeros((-(-len(origins) // BATCH) * BATCH, len(names), *shape))  # whole batches
+        perturbations = np.zeros((len(origins), len(names), *shape))
         for colour in range(len(origins)):
             perturbations[colour, index] = ((colours == colour) & v.mask) * size
         changes, coefficients = respond(state, perturbations)
@@ -116,7 +115,7 @@ def step_operator(
         if not np.isfinite(response).all():
             raise ModelFailure(f"the perturbed steps of {v.name} are not finite")
         implicit = implicit_of(coefficients)
-        for source, answer in zip(origins, response[: len(origins)], strict=True):
+        for source, answer in zip(origins, response, strict=True):
             column = np.where(source >= 0, cells[v.name].ravel()[np.maximum(source, 0)], -1)
             for target, name in enumerate(names):
                 row, a = cells[name].ravel(), implicit @ answer[target].ravel()

@@ -15,39 +15,49 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+Slopes = dict[str, Any]  # c_0 and w, or c, by name
+
 NEARLY_NEUTRAL = 1e-4  # kg m-4: N^2 of 1e-6 s-2
 
 
 @contextmanager
-def slopes_held(state: Any) -> Iterator[None]:
-    """While a step is traced again and again: its first trace is of the unperturbed state, the others follow it.
-
-    state: Veros' state of the unperturbed step.
-    """
+def slopes_held(held: Slopes, shares: Slopes) -> Iterator[Slopes]:
+    """While a step is traced: its coefficients are the `held` c_0 with their `shares` w, by name. What is yielded gets
+    those of its own, c, which are the model's own where c_0 is 0 and w 1."""
     from veros.core import isoneutral
 
     exact = isoneutral.isoneutral_diffusion_pre
-    first: dict[str, tuple[Any, Any]] = {}  # c_0 and w by name
+    own: Slopes = {}
 
-    def held(now: Any) -> Any:
+    def following(now: Any) -> Any:
         found = exact(now)
-        if not first:
-            first.update({name: (getattr(found, name), share) for name, share in _shares(state).items()})
-            return found
-        return type(found)(**{n: c + share * (getattr(found, n) - c) for n, (c, share) in first.items()})
+        own.update({name: getattr(found, name) for name in held})
+        return type(found)(**{name: held[name] + shares[name] * (own[name] - held[name]) for name in held})
 
-    isoneutral.isoneutral_diffusion_pre = held
+    isoneutral.isoneutral_diffusion_pre = following
     try:
-        yield
+        yield own
     finally:
         isoneutral.isoneutral_diffusion_pre = exact
 
 
-def _shares(state: Any) -> dict[str, Any]:
-    """w of each coefficient; those of one slope each have two more dimensions, (column, interface)."""
+def none_held(state: Any) -> tuple[Slopes, Slopes]:
+    """c_0 and w of a step that is the model's own."""
+    import jax.numpy as jnp
+
+    shares = slope_shares(state)
+    shapes = {name: getattr(state.variables, name) for name in shares}
+    return {n: jnp.zeros_like(c) for n, c in shapes.items()}, {n: jnp.ones_like(w) for n, w in shares.items()}
+
+
+def slope_shares(state: Any) -> Slopes:
+    """w of each coefficient about this state of Veros; those of one slope each have two more dimensions, (column,
+    interface). None where nothing is mixed along isopycnals."""
     import jax.numpy as jnp
     from veros.core import density
 
+    if not state.settings.enable_neutral_diffusion:
+        return {}
     vs = state.variables
     salt, temp = (jnp.take(getattr(vs, n), vs.tau, axis=-1) for n in ("salt", "temp"))
     gradient = jnp.zeros_like(temp)
