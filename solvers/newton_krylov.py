@@ -7,8 +7,9 @@ GMRES (`solvers.krylov`) as well as pays: forcing terms of S. C. Eisenstat and H
     r = T(x) - x,    (J - I - s I) dx = -r,    |what is left| <= eta |r|,    J v ~ (T(x + h v) - T(x)) / h
     P^-1 v = (n A - s I)^-1 v - v
 
-Every J v costs an evaluation of T. A is the operator that the map offers, n A its tendency over a period, linearised
-(`tendency_inverse`); without one, P^-1 v = -v. Where T is affine one Newton step is enough, whatever its length.
+Every J v costs an evaluation of T: that of the difference, or the tangent of T where the map has one. A is the operator
+that the map offers, n A its tendency over a period, linearised (`tendency_inverse`); without one, P^-1 v = -v. Where T
+is affine one Newton step is enough, whatever its length.
 
 Differs from the source: no line search, which would reject steps that make the drift larger and the error smaller.
 A step after which the map fails is tried again with s = 1 / Δτ, Δτ ever shorter. A last, tiny s is always there: a map
@@ -20,6 +21,7 @@ Shapes: x, r, dx are (n,). Δτ is in periods.
 """
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,19 @@ from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.krylov import Apply, fgmres_flow
-from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Note, Operator, Outcome, StepOperator, Stop
+from solvers.requests import (
+    Array,
+    Checkpoint,
+    Evaluate,
+    Failure,
+    Flow,
+    Note,
+    Operator,
+    Outcome,
+    StepOperator,
+    Stop,
+    Tangent,
+)
 
 GAMMA, POWER = 0.9, 2.0  # of the forcing term eta = GAMMA (|r| / |r before|)^POWER
 SAFEGUARD = 0.1  # a forcing term falls to no less than GAMMA (the one before)^POWER while that is above it
@@ -47,6 +61,7 @@ def newton_krylov(
     forcing: float = 0.03,
     least: float = 1e-4,
     difference: float = 1e-4,
+    tangent: bool = False,
     preconditioned: bool = True,
     project: Callable[[Array], Array] | None = None,
 ) -> Flow:
@@ -55,6 +70,7 @@ def newton_krylov(
     dimension: largest Krylov dimension of a Newton step.
     forcing: largest forcing term, that of the first step; least: the smallest.
     difference: norm of h v, in the unit of the inner product.
+    tangent: whether to ask for J v itself; one that is not finite is taken by a difference.
     preconditioned: whether to ask for the operator.
     project: applied to every candidate.
 
@@ -89,11 +105,12 @@ def newton_krylov(
             if (held := GAMMA * eta**POWER) > SAFEGUARD:
                 wanted = max(wanted, held)
             eta = float(np.clip(wanted, least, forcing))
+        products = _Products(x, g, shift, difference, tangent, inner)
         try:
-            dx = yield from _newton_step(inverse.of(operator, shift), x, g, shift, eta, difference, dimension, inner)
+            dx = yield from _newton_step(products, inverse.of(operator, shift), eta, dimension)
         except SingularMatrix:
             yield Note("the operator is singular: on without it")
-            dx = yield from _newton_step(np.negative, x, g, shift, eta, difference, dimension, inner)
+            dx = yield from _newton_step(products, np.negative, eta, dimension)
         base, before = x, size
         x = x + dx if project is None else project(x + dx)
         yield Checkpoint({"x": x, "base": base, "size": before, "forcing": eta})
@@ -114,24 +131,38 @@ class _Inverse:
         return self._known[2]
 
 
+@dataclass(frozen=True)
+class _Products:
+    """(J - I - s I) v at x, by differences or the tangent. g: T(x). Settings as those of `newton_krylov`."""
+
+    x: np.ndarray
+    g: np.ndarray
+    shift: float
+    difference: float
+    tangent: bool
+    inner: InnerProduct
+
+    def of(self, v: np.ndarray) -> Generator[Any, Any, np.ndarray | None]:
+        """(n,); None where the model failed."""
+        product = (yield Tangent(self.x, v)) if self.tangent else None
+        if product is None or isinstance(product, Failure):
+            h = self.difference / self.inner.norm(v)
+            moved = yield Evaluate(self.x + h * v)
+            if isinstance(moved, Failure):
+                return None
+            product = (moved - self.g) / h
+        return product - v - self.shift * v
+
+
 def _newton_step(
-    precondition: Apply,
-    x: np.ndarray,
-    g: np.ndarray,
-    shift: float,
-    eta: float,
-    difference: float,
-    dimension: int,
-    inner: InnerProduct,
+    products: _Products, precondition: Apply, eta: float, dimension: int
 ) -> Generator[Any, Any, np.ndarray]:
     """dx of the header, (n,)."""
-    krylov = fgmres_flow(x - g, precondition, tolerance=eta, dimension=dimension, inner=inner)
+    b = products.x - products.g
+    krylov = fgmres_flow(b, precondition, tolerance=eta, dimension=dimension, inner=products.inner)
     try:
         v = next(krylov)
         while True:
-            h = difference / inner.norm(v)
-            moved = yield Evaluate(x + h * v)
-            product = None if isinstance(moved, Failure) else (moved - g) / h - v - shift * v
-            v = krylov.send(product)
+            v = krylov.send((yield from products.of(v)))
     except StopIteration as end:
         return end.value[0]
