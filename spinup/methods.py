@@ -22,7 +22,7 @@ from solvers import (
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
 from spinup.auto import KEEP_BASIN, SEASONAL, choose, with_direct_fallback
 from spinup.conserve import conserve as conserved_within
-from spinup.conserve import totals
+from spinup.conserve import totals, without_totals
 from spinup.convection import keep_mixed, water_columns
 from spinup.errors import UsageError
 from spinup.estimate import SLOWEST
@@ -98,6 +98,7 @@ class NewtonSettings(MethodSettings):
     )
     difference: float = Field(1e-4, gt=0, description="size of the difference that a derivative is taken by")
     preconditioned: bool = Field(True, description="use the tendency of the map, where it gives one")
+    recycle: int = Field(20, ge=0, description="derivatives of earlier Newton steps that help to solve the next")
     bounds: bool = BOUNDS
     conserve: bool = CONSERVE
 
@@ -218,6 +219,7 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         return partial(extended_continuation, **_in_periods(options, model))
     if method == "newton":
         options["preconditioned"] = options["preconditioned"] and model.has_operator
+        options["directions"] = partial(without_totals, model.layout, model.conserved) if model.conserved else None
         options["tangent"] = _by_tangent(options.pop("products"), model)
     algorithms: dict[str, Callable[..., Flow]] = {
         "anderson": anderson,

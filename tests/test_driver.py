@@ -101,9 +101,10 @@ def test_a_run_in_parts_is_the_run_in_one(tmp_path, method, settings):
     assert_same_numbers(tmp_path / "one", tmp_path / "parts")
 
 
-def test_a_run_that_asks_for_derivatives_in_parts_is_the_run_in_one(tmp_path):
+@pytest.mark.parametrize("checkpoint_every", [1, 4])
+def test_a_run_that_asks_for_derivatives_in_parts_is_the_run_in_one(tmp_path, checkpoint_every):
     """Budgets that end before, amid and after the derivatives of a Newton step; erased fields; a cut log."""
-    options = {"store": {"checkpoint_every": 4, "fields_every": 5}}
+    options = {"store": {"checkpoint_every": checkpoint_every, "fields_every": 5}}
     one = spinup.run(NEWTON, out=tmp_path / "one", **options)
     assert one.outcome is Outcome.CONVERGED
     assert one.evaluations == one.model_years  # a derivative costs an evaluation

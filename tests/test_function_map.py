@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 import solvers
 import spinup
 from spinup.auto import choose
-from spinup.conserve import conserve, totals
+from spinup.conserve import conserve, totals, without_totals
 from spinup.errors import ModelFailure, UsageError
 from spinup.function_map import FunctionMap
 from spinup.report.reading import read_run
@@ -471,6 +471,22 @@ def test_auto_takes_secants_where_other_variables_are_carried():
     chosen, why = choose(FunctionMap(lambda s: s, start, accelerate="c", tendency=lambda state: -np.eye(4)))
     assert chosen == "ptc"
     assert "carries other variables" in why
+
+
+@given(seed=st.integers(0, 100))
+def test_a_direction_without_totals(seed):
+    """Each total is gone; nothing else but what `conserve` would give back; nothing of a direction that has none."""
+    random = np.random.default_rng(seed)
+    start = {"a": np.full(5, 2.0), "b": np.full((2, 3), 3.0), "free": np.ones(2)}
+    volume = {name: random.uniform(0.5, 2, value.shape) for name, value in start.items()}
+    scale = {"a": 2.0, "b": 0.1}
+    layout = FunctionMap(lambda s: s, start, volume=volume, scale=scale, conserved=(("a", "b"),)).layout
+    groups, x, v = (("a", "b"),), layout.pack(start), random.normal(size=layout.size)
+    level = without_totals(layout, groups, v)
+    assert totals(layout, groups, level)[0] == pytest.approx(0.0, abs=1e-12)
+    np.testing.assert_array_equal(level[layout.slices["free"]], v[layout.slices["free"]])
+    np.testing.assert_allclose(x + level, conserve(layout, groups, x + v, totals(layout, groups, x)), atol=1e-11)
+    np.testing.assert_allclose(without_totals(layout, groups, level), level, atol=1e-12)
 
 
 def cubes(state):

@@ -203,6 +203,52 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit():
     np.testing.assert_array_equal(next(r.state for r in again if isinstance(r, Checkpoint))["x"], states[2]["x"])
 
 
+def test_derivatives_of_earlier_steps_save_some_of_this():
+    """A slow linear map, in steps of ten directions, and mildly non-linear, from 0."""
+    n = 100
+    Q = np.linalg.qr(np.random.default_rng(0).normal(size=(n, n)))[0]
+    M, b = Q @ np.diag(np.exp(-np.logspace(-3, 1, n))) @ Q.T, 0.01 * Q.sum(axis=1)
+    for bent in (0.0, 0.002):
+        T = lambda x, bent=bent: M @ (x - bent * np.tanh(x) ** 2) + b  # noqa: E731
+        J = lambda x, v, bent=bent: M @ (v - 2 * bent * np.tanh(x) / np.cosh(x) ** 2 * v)  # noqa: E731
+        took = []
+        for recycle in (0, 20):
+            stop = lambda x, g: np.linalg.norm(g - x) < 1e-8  # noqa: E731
+            flow = alone(np.zeros(n), stop=stop, tangent=True, dimension=10, recycle=recycle)
+            requests, outcome = drive(flow, T, tangent=J, evaluations=2000)
+            took.append(count(requests, Evaluate) + count(requests, Tangent))
+        assert outcome is Outcome.CONVERGED
+        assert took[1] < 0.7 * took[0]
+
+
+def test_what_is_known_of_every_direction_makes_a_step_of_one_derivative():
+    """Of a linear map; the shift changes nothing but in the last digits."""
+    problem = known_spectrum(np.linspace(-0.5, 0.9, 8), 5)
+    stop = lambda x, g: np.abs(g - x).max() < 1e-13  # noqa: E731
+    flow = alone(problem.x0, stop=stop, dimension=8, difference=1.0, least=1e-9, forcing=1e-9)
+    requests, _ = drive(flow, problem.T, evaluations=12)
+    states = [r.state for r in requests if isinstance(r, Checkpoint)]
+    assert [len(state["known"]) for state in states] == [8, 9]
+
+
+def test_directions_leave_out_what_is_conserved():
+    """Without, 1 / s makes of the rounding in the total of r the largest part of a direction."""
+    n = 20
+    A = -2 * np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1)
+    A[0, 0] = A[-1, -1] = -1
+    values, vectors = np.linalg.eigh(0.01 * A)
+    J = vectors @ np.diag(np.exp(values)) @ vectors.T
+    start = 1e3 * np.arange(n) / n
+    source = 1e-4 * np.linspace(-1, 1, n)
+    level = lambda v: v - v.mean()  # noqa: E731
+    method = partial(newton_krylov, directions=level, tangent=True, recycle=0)
+    flow = method(start, stop=lambda x, g: False)
+    requests, _ = drive(flow, lambda x: J @ x + source, StepOperator(csr_array(0.011 * A), 1), 40, lambda x, v: J @ v)
+    for request in requests:
+        if isinstance(request, Tangent):
+            assert abs(request.v.sum()) < 1e-10 * np.abs(request.v).sum()
+
+
 def test_a_conserved_total_is_kept_and_no_obstacle():
     """Exchange between boxes: the tendency is singular, the answer depends on the total of the start."""
     n = 20
