@@ -24,6 +24,7 @@ from solvers.requests import (
     Outcome,
     StepOperator,
     Stop,
+    Tangent,
 )
 from solvers.result import Result
 from solvers.solve import solve
@@ -44,6 +45,7 @@ __all__ = [
     "SingularMatrix",
     "StepOperator",
     "Stop",
+    "Tangent",
     "anderson",
     "error_estimate",
     "extended_continuation",

@@ -5,14 +5,16 @@ GMRES (`solvers.krylov`) as well as pays: forcing terms of S. C. Eisenstat and H
 (1996), 16-32, choice 2. Preconditioner of a periodic map: S. Khatiwala, Ocean Model. 23 (2008), 121-129.
 
     r = T(x) - x,    (J - I - s I) dx = -r,    |what is left| <= eta |r|,    J v ~ (T(x + h v) - T(x)) / h
-    P^-1 v = (n A - s I)^-1 v - v
+    P^-1 v = (n A - s I)^-1 v - v,  but what is known of J - I - s I where earlier steps have been (`solvers.recycling`)
 
-Every J v costs an evaluation of T. A is the operator that the map offers, n A its tendency over a period, linearised
-(`tendency_inverse`); without one, P^-1 v = -v. Where T is affine one Newton step is enough, whatever its length.
+Every J v costs an evaluation of T: that of the difference, or the tangent of T where the map has one. A is the operator
+that the map offers, n A its tendency over a period, linearised (`tendency_inverse`); without one, P^-1 v = -v. Where T
+is affine one Newton step is enough, whatever its length.
 
 Differs from the source: no line search, which would reject steps that make the drift larger and the error smaller.
 A step after which the map fails is tried again with s = 1 / Δτ, Δτ ever shorter. A last, tiny s is always there: a map
-that conserves a total has no other inverse.
+that conserves a total has no other inverse. Directions that change such a total are left out, where they are known:
+by 1 / s, rounding would make them the largest of all.
 
 For maps all of whose state is accelerated: what is carried would answer x + h v too, and stay so.
 
@@ -20,6 +22,7 @@ Shapes: x, r, dx are (n,). Δτ is in periods.
 """
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,7 +31,20 @@ from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.krylov import Apply, fgmres_flow
-from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Note, Operator, Outcome, StepOperator, Stop
+from solvers.recycling import Known, secant_preconditioner
+from solvers.requests import (
+    Array,
+    Checkpoint,
+    Evaluate,
+    Failure,
+    Flow,
+    Note,
+    Operator,
+    Outcome,
+    StepOperator,
+    Stop,
+    Tangent,
+)
 
 GAMMA, POWER = 0.9, 2.0  # of the forcing term eta = GAMMA (|r| / |r before|)^POWER
 SAFEGUARD = 0.1  # a forcing term falls to no less than GAMMA (the one before)^POWER while that is above it
@@ -47,7 +63,10 @@ def newton_krylov(
     forcing: float = 0.03,
     least: float = 1e-4,
     difference: float = 1e-4,
+    tangent: bool = False,
     preconditioned: bool = True,
+    recycle: int = 20,
+    directions: Callable[[Array], Array] | None = None,
     project: Callable[[Array], Array] | None = None,
 ) -> Flow:
     """Equilibrium by Newton-Krylov from x, a NumPy vector of shape (n,).
@@ -55,7 +74,10 @@ def newton_krylov(
     dimension: largest Krylov dimension of a Newton step.
     forcing: largest forcing term, that of the first step; least: the smallest.
     difference: norm of h v, in the unit of the inner product.
+    tangent: whether to ask for J v itself; one that is not finite is taken by a difference.
     preconditioned: whether to ask for the operator.
+    recycle: products J v of earlier steps that a step is preconditioned with, too.
+    directions: applied to r and to every v: leaves out what T conserves.
     project: applied to every candidate.
 
     UNSTABLE after 5 failures in a row, or where the map fails at its start.
@@ -66,6 +88,7 @@ def newton_krylov(
     shift, failures = LAST_SHIFT, 0
     inverse = _Inverse()
     base: Array = saved.get("base")  # where the last step began
+    known = list(zip(saved.get("known", []), saved.get("known_images", []), strict=True))  # v, J v - v, newest first
 
     while True:
         operator = (yield Operator(x)) if preconditioned else None
@@ -90,13 +113,18 @@ def newton_krylov(
                 wanted = max(wanted, held)
             eta = float(np.clip(wanted, least, forcing))
         try:
-            dx = yield from _newton_step(inverse.of(operator, shift), x, g, shift, eta, difference, dimension, inner)
+            precondition = inverse.of(operator, shift)
         except SingularMatrix:
             yield Note("the operator is singular: on without it")
-            dx = yield from _newton_step(np.negative, x, g, shift, eta, difference, dimension, inner)
+            precondition = np.negative
+        precondition = secant_preconditioner(precondition, [(v, c - shift * v) for v, c in known], inner)
+        products = _Products(x, g, shift, difference, tangent, inner)
+        dx = yield from _newton_step(products, precondition, directions or _unchanged, eta, dimension)
+        known = [*reversed(products.made), *known][:recycle]
         base, before = x, size
         x = x + dx if project is None else project(x + dx)
-        yield Checkpoint({"x": x, "base": base, "size": before, "forcing": eta})
+        pairs = {"known": [v for v, _ in known], "known_images": [c for _, c in known]}
+        yield Checkpoint({"x": x, "base": base, "size": before, "forcing": eta, **pairs})
 
 
 class _Inverse:
@@ -114,24 +142,46 @@ class _Inverse:
         return self._known[2]
 
 
+@dataclass(frozen=True)
+class _Products:
+    """(J - I - s I) v at x, by differences or the tangent. g: T(x). Settings as those of `newton_krylov`."""
+
+    x: np.ndarray
+    g: np.ndarray
+    shift: float
+    difference: float
+    tangent: bool
+    inner: InnerProduct
+    made: list[Known] = field(default_factory=list)  # v, J v - v
+
+    def of(self, v: np.ndarray) -> Generator[Any, Any, np.ndarray | None]:
+        """(n,); None where the model failed."""
+        product = (yield Tangent(self.x, v)) if self.tangent else None
+        if product is None or isinstance(product, Failure):
+            h = self.difference / self.inner.norm(v)
+            moved = yield Evaluate(self.x + h * v)
+            if isinstance(moved, Failure):
+                return None
+            product = (moved - self.g) / h
+        self.made.append((v, product - v))
+        return product - v - self.shift * v
+
+
 def _newton_step(
-    precondition: Apply,
-    x: np.ndarray,
-    g: np.ndarray,
-    shift: float,
-    eta: float,
-    difference: float,
-    dimension: int,
-    inner: InnerProduct,
+    products: _Products, precondition: Apply, directions: Apply, eta: float, dimension: int
 ) -> Generator[Any, Any, np.ndarray]:
     """dx of the header, (n,)."""
-    krylov = fgmres_flow(x - g, precondition, tolerance=eta, dimension=dimension, inner=inner)
+    b = directions(products.x - products.g)
+    krylov = fgmres_flow(
+        b, lambda v: directions(precondition(v)), tolerance=eta, dimension=dimension, inner=products.inner
+    )
     try:
         v = next(krylov)
         while True:
-            h = difference / inner.norm(v)
-            moved = yield Evaluate(x + h * v)
-            product = None if isinstance(moved, Failure) else (moved - g) / h - v - shift * v
-            v = krylov.send(product)
+            v = krylov.send((yield from products.of(v)))
     except StopIteration as end:
         return end.value[0]
+
+
+def _unchanged(v: np.ndarray) -> np.ndarray:
+    return v

@@ -7,6 +7,7 @@ Rule 3: an array in a request or a reply belongs to whoever made it; nobody writ
 
     request                reply
     Evaluate(x)            T(x), or a Failure; of part of a period where `steps` says so
+    Tangent(x, v)          J v, the derivative of T at x along v, or a Failure
     Operator(x)            a StepOperator at x
     Checkpoint(state)      None; `algorithm(x0, checkpoint=state)` goes on from here
     Mean(x, error, count)  None
@@ -35,6 +36,14 @@ class Evaluate:
     x: Array
     steps: int | None = None
     spread: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Tangent:
+    """The derivative of T at x along v, shape (n,), for maps that have one. It costs as much as an evaluation."""
+
+    x: Array
+    v: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +154,7 @@ _MESSAGES = {
     Outcome.STOPPED: "stopped by the user",
 }
 
-Request = Evaluate | Operator | Checkpoint | Mean | Note
+Request = Evaluate | Tangent | Operator | Checkpoint | Mean | Note
 Flow = Generator[Request, Any, Outcome]
 Stop = Callable[[Array, Array], bool]  # (x, T(x)) -> is this good enough?
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from solvers.inner import EUCLIDEAN, InnerProduct
-from solvers.requests import Array, Evaluate, Failure, Method, Operator, Outcome, StepOperator, Stop
+from solvers.requests import Array, Evaluate, Failure, Method, Operator, Outcome, StepOperator, Stop, Tangent
 from solvers.result import Result
 
 
@@ -20,13 +20,15 @@ def solve(
     max_evaluations: int = 1000,
     stop: Stop | None = None,
     operator: Callable[[Array], StepOperator] | None = None,
+    tangent: Callable[[Array, Array], Array] | None = None,
     inner: InnerProduct = EUCLIDEAN,
 ) -> Result:
     """Find x = T(x) from x0, shape (n,), by `method`: picard, or partial(anderson, depth=3), ...
 
     It ends when ‖T(x) - x‖ <= tolerance, or when stop(x, T(x)) says so if a stop is given. `inner` measures the
     residual here; a method that projects has an inner product of its own, bound like its other settings.
-    operator(x) gives the StepOperator at x, for methods that ask for it.
+    operator(x) gives the StepOperator at x, tangent(x, v) the derivative of T along v, for methods that ask for them; a
+    derivative counts as an evaluation, whose residual is not known: nan in the history.
     A map that raises ArithmeticError, or returns anything that is not finite, has failed: the method may back off.
     """
     stop = stop or (lambda x, g: inner.norm(g - x) <= tolerance)
@@ -42,13 +44,18 @@ def solve(
                 if operator is None:
                     raise ValueError("the method asks for the one-step operator: solve(..., operator=...)")
                 reply = operator(request.x)
-            if isinstance(request, Evaluate):
-                if request.steps is not None:
+            if isinstance(request, Tangent) and tangent is None:
+                raise ValueError("the method asks for the derivative of T: solve(..., tangent=...)")
+            if isinstance(request, Evaluate | Tangent):
+                if isinstance(request, Evaluate) and request.steps is not None:
                     raise ValueError("the method asks for part of a period: solve takes whole ones")
                 if len(history) == max_evaluations:
                     outcome = Outcome.BUDGET
                     break
-                reply, norm = _evaluate(T, request.x, inner)
+                if isinstance(request, Tangent):
+                    reply, norm = _derivative(tangent, request), nan
+                else:
+                    reply, norm = _evaluate(T, request.x, inner)
                 history.append(norm)
                 if norm < least:
                     best, least = request.x, norm
@@ -74,3 +81,14 @@ def _evaluate(T: Callable[[Array], Array], x: Array, inner: InnerProduct) -> tup
     if not isfinite(norm):
         return Failure("the map returned values that are not finite"), nan
     return g, norm
+
+
+def _derivative(tangent: Any, request: Tangent) -> Array | Failure:
+    """J v, or a Failure."""
+    try:
+        found = _own(tangent(_own(request.x), _own(request.v)))
+    except ArithmeticError as error:
+        return Failure(f"{type(error).__name__}: {error}")
+    if not bool(found.__array_namespace__().isfinite(found).all()):
+        return Failure("the derivative is not finite")
+    return found

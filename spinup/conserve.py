@@ -58,6 +58,19 @@ def conserve(layout: Layout, groups: Groups, x: Any, wanted: Sequence[float]) ->
     return y
 
 
+def without_totals(layout: Layout, groups: Groups, v: Any) -> np.ndarray:
+    """What of a direction v, (n,), changes no total of the groups: each less an equal share of its variables' scale
+    (times volume over weight), as `conserve` changes elements."""
+    y = np.array(v)
+    for group, total in zip(groups, totals(layout, groups, v), strict=True):
+        members = [m for m in layout.variables if m.name in group]
+        shares = {m.name: m.volume[m.mask] / m.weights * m.scale**2 for m in members}
+        whole = sum(float(np.sum(m.volume[m.mask] * shares[m.name])) for m in members)
+        for m in members:
+            y[layout.slices[m.name]] -= total / whole * shares[m.name]
+    return y
+
+
 def _spread(
     y: np.ndarray, volume: np.ndarray, direction: np.ndarray, lower: np.ndarray, upper: np.ndarray, total: float
 ) -> np.ndarray:

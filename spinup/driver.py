@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Checkpoint, Evaluate, Failure, Flow, Mean, Note, Operator, Outcome, StepOperator, Stop
+from solvers import Checkpoint, Evaluate, Failure, Flow, Mean, Note, Operator, Outcome, StepOperator, Stop, Tangent
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.estimate import ErrorEstimator
-from spinup.maps import FixedPointMap
+from spinup.maps import NO_TANGENT, FixedPointMap, has_tangent
 from spinup.state import State
 from spinup.stopping import StopFlag
 from spinup.store import RunStore
@@ -50,17 +50,20 @@ class Driver:
             while True:
                 reply: Any = None
                 match request:
-                    case Evaluate() if logged < len(self.store.records):
+                    case Evaluate() | Tangent() if logged < len(self.store.records):
                         reply = self._replayed(request, logged)
                         if reply is None:
                             return self._cut_and_rerun(logged)
                         logged, extra = logged + 1, 0.0
-                    case Evaluate():
+                    case Evaluate() | Tangent():
                         if self.flag.requested:
                             return Outcome.STOPPED
                         if self._spent(extra + self._years(request)):
                             return Outcome.BUDGET
-                        reply, carried = self._evaluate(request, carried, extra)
+                        if isinstance(request, Tangent):
+                            reply = self._differentiate(request, carried, extra)
+                        else:
+                            reply, carried = self._evaluate(request, carried, extra)
                         logged, extra = logged + 1, 0.0
                     case Operator(x, border):
                         kept = self.store.load_operator(logged)
@@ -90,8 +93,10 @@ class Driver:
         """Model years of the last evaluation, which the next will be like; a period before the first."""
         return self.store.records[-1]["years"] if self.store.records else self.model.years
 
-    def _years(self, request: Evaluate) -> float:
-        return self.model.years if request.steps is None else request.steps * self.model.step_years
+    def _years(self, request: Evaluate | Tangent) -> float:
+        if isinstance(request, Tangent) or request.steps is None:
+            return self.model.years
+        return request.steps * self.model.step_years
 
     def _spent(self, years: float) -> bool:
         return self._done() + years > self.budget_years * (1 + 1e-12)
@@ -122,42 +127,16 @@ class Driver:
         layout, x, years = self.model.layout, request.x, self._years(request)
         number = len(self.store.records)
         before = layout.unpack(x)
-        began = time.perf_counter()
-        failure = g = after = None
-        try:
+
+        def evaluated() -> tuple[np.ndarray, State]:
             after = self._advanced(request, carried)
-            g = layout.pack(self.model.fields(after))
-            layout.check_finite(g)
-        except ModelFailure as error:
-            failure, g, after = str(error), None, None
-        except SpinupError:
-            raise
-        except Exception as error:
-            raise UsageError(
-                f"evaluation {number}: {self.model.name} raised {type(error).__name__}: {error}; "
-                f"the evaluations before it are safe: start the mended case from them, --start {self.store.path}"
-            ) from error
-        wall = time.perf_counter() - began
-        record: dict[str, Any] = {
-            "phase": self._phase(),
-            "failure": failure,
-            "steps": request.steps,
-            "spread": request.spread,
-            "years": years,
-            "model_years": self._done() + extra + years,
-            "wall_seconds": wall,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "drift": None,
-            "residual": None,
-            "error": None,
-            "estimate_years": 0.0,
-            "mean": None,
-            "diagnostics": None,
-        }
-        if g is None or after is None:
-            record = self.store.append(record, before, None, None)
-            self.progress(record)
-            return Failure(failure or "the model failed"), carried
+            return layout.pack(self.model.fields(after)), after
+
+        found, record = self._attempt(request, evaluated, extra)
+        if isinstance(found, Failure):
+            self.progress(self.store.append(record, before, None, None))
+            return found, carried
+        g, after = found
         if not request.spread:
             record["estimate_years"] = self.estimator.prepare(after, number)
             residual = g - np.asarray(x)
@@ -173,6 +152,57 @@ class Driver:
         self.progress(self.store.append(record, before, layout.unpack(g), after))
         return g, after
 
+    def _differentiate(self, request: Tangent, carried: State, extra: float) -> Any:
+        """J v at x on top of the carried state, or a Failure; log."""
+        model, layout = self.model, self.model.layout
+        if not has_tangent(model):
+            raise UsageError(f"{model.name} {NO_TANGENT}")
+        direction = layout.unpack(request.v, fill=0.0)
+
+        def derivative() -> tuple[np.ndarray]:
+            return (layout.pack(model.tangent(self._at(request.x, carried), direction)),)
+
+        found, record = self._attempt(request, derivative, extra)
+        product = None if isinstance(found, Failure) else layout.unpack(found[0])
+        at, direction = layout.unpack(request.x), layout.unpack(request.v)
+        self.progress(self.store.append_tangent(record, at, direction, product))
+        return found if isinstance(found, Failure) else found[0]
+
+    def _attempt(
+        self, request: Evaluate | Tangent, call: Callable[[], tuple[Any, ...]], extra: float
+    ) -> tuple[Any, dict[str, Any]]:
+        """What the call gave, its first entry finite, or a Failure; and what there is to record of it so far."""
+        began = time.perf_counter()
+        found: Any
+        try:
+            found = call()
+            self.model.layout.check_finite(found[0])
+        except ModelFailure as error:
+            found = Failure(str(error))
+        except SpinupError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"evaluation {len(self.store.records)}: {self.model.name} raised {type(error).__name__}: {error}; "
+                f"the evaluations before it are safe: start the mended case from them, --start {self.store.path}"
+            ) from error
+        wall, years = time.perf_counter() - began, self._years(request)
+        return found, {
+            "phase": self._phase(),
+            "failure": found.reason if isinstance(found, Failure) else None,
+            **_kind(request),
+            "years": years,
+            "model_years": self._done() + extra + years,
+            "wall_seconds": wall,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "drift": None,
+            "residual": None,
+            "error": None,
+            "estimate_years": 0.0,
+            "mean": None,
+            "diagnostics": None,
+        }
+
     def _diagnose(self, state: State) -> dict[str, float | None]:
         """The diagnostics; none where they fail, for what was computed must not be lost with them."""
         try:
@@ -185,20 +215,29 @@ class Driver:
         direct = len(self.store.records) < self.store.header.start_periods
         return "direct" if direct else self.store.header.method
 
-    def _replayed(self, request: Evaluate, number: int) -> Any:
+    def _replayed(self, request: Evaluate | Tangent, number: int) -> Any:
         """The logged reply to evaluation `number`, or None where the request is not the logged one."""
-        layout, x, record = self.model.layout, request.x, self.store.records[number]
-        if (record.get("steps"), record.get("spread", False)) != (request.steps, request.spread):
+        layout, record = self.model.layout, self.store.records[number]
+        if any(record[key] != asked for key, asked in _kind(request).items()):
             return None
-        logged = layout.pack(self.store.fields(number, before=True))
-        for part in layout.slices.values():
-            largest = np.max(np.abs(logged[part]), initial=0.0)
-            if not np.max(np.abs(np.asarray(x)[part] - logged[part]), initial=0.0) <= REPLAY_TOLERANCE * largest:
-                return None
+        pairs = [(request.x, self.store.fields(number, before=True))]
+        if isinstance(request, Tangent):
+            pairs.append((request.v, self.store.tangent(number, direction=True)))
+        if not all(self._same(np.asarray(asked), layout.pack(logged)) for asked, logged in pairs):
+            return None
         failure = record["failure"]
         if failure is not None:
             return Failure(failure)
-        return layout.pack(self.store.fields(number, before=False))
+        is_tangent = isinstance(request, Tangent)
+        return layout.pack(self.store.tangent(number) if is_tangent else self.store.fields(number, before=False))
+
+    def _same(self, asked: np.ndarray, logged: np.ndarray) -> bool:
+        """Whether a vector asked for is the one in the log, but for rounding."""
+        return all(
+            np.max(np.abs(asked[part] - logged[part]), initial=0.0)
+            <= REPLAY_TOLERANCE * np.max(np.abs(logged[part]), initial=0.0)
+            for part in self.model.layout.slices.values()
+        )
 
     def _cut_and_rerun(self, number: int) -> Outcome:
         keep = self.store.cut_point(number)
@@ -209,3 +248,10 @@ class Driver:
         )
         self.store.cut(keep)
         return self.run()
+
+
+def _kind(request: Evaluate | Tangent) -> dict[str, Any]:
+    """What a record says of the request that it is of."""
+    if isinstance(request, Tangent):
+        return {"steps": None, "spread": False, "tangent": True}
+    return {"steps": request.steps, "spread": request.spread, "tangent": False}

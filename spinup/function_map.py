@@ -13,6 +13,7 @@ from spinup.errors import ModelFailure, UsageError
 from spinup.maps import Content, Diagnostic
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
+from spinup.tangent import JaxTangent
 
 #: A function that raises one of these met numbers it could not go on with: the model failed, not the program.
 NUMERICAL_ERRORS = (ArithmeticError, np.linalg.LinAlgError)
@@ -59,6 +60,10 @@ class FunctionMap:
         period for a unit of each, if it were kept, linearised; sparse, (n, n), in the order of the vector (`layout`).
         An annual mean of a seasonal model will do. It makes the methods `newton` and `ptc` possible, and the estimate
         of the error; it is called with NumPy arrays or JAX's, as the function is.
+    jvp : callable, optional
+        The function's derivative: a state and a change of it in, of the same structure, the change a period later out,
+        to first order; what is not accelerated does not change. JAX has it for any function under `jit` that it can
+        differentiate. The method `newton` takes it in the place of differences.
     jit : bool
         Compile the function with `jax.jit`.
     name : str, optional
@@ -89,6 +94,7 @@ class FunctionMap:
         coords: Mapping[str, Any] | None = None,
         diagnostics: Mapping[str, DiagnosticSpec] | None = None,
         tendency: Callable[[Any], Any] | None = None,
+        jvp: Callable[[Any, Any], Any] | None = None,
         jit: bool = False,
         name: str | None = None,
     ) -> None:
@@ -102,7 +108,8 @@ class FunctionMap:
         self._shelf = _Shelf(start)
         self._jax = jit or any(_is_jax(value) for value in self._shelf.values.values())
         self._jit = jit
-        self._tendency = tendency
+        self._tendency, self._jvp = tendency, jvp
+        self._bare_function = function
         self.has_operator = tendency is not None
         if self._jax:
             _double_precision()
@@ -153,6 +160,37 @@ class FunctionMap:
         if not np.isfinite(matrix.data).all():
             raise UsageError(f"tendency of {self.name} is not finite")
         return StepOperator(matrix, 1)
+
+    @cached_property
+    def has_tangent(self) -> bool:
+        """Whether `tangent` is there: given as `jvp`, or JAX's."""
+        return self._jvp is not None or (self._jit and self._jax_tangent.exists_at(self._start))
+
+    @cached_property
+    def _jax_tangent(self) -> JaxTangent:
+        def whole(values: dict[str, Any]) -> dict[str, Any]:
+            return self._shelf.flatten_like_start(self._bare_function(self._shelf.nested(values)), self.name)
+
+        return JaxTangent(whole, self._accelerate)
+
+    def tangent(self, state: State, fields: Fields) -> Fields:
+        """The change of the accelerated variables a period later for a change `fields` of them at `state`, to first
+        order, on the grid. Raises UsageError where there is none, ModelFailure where it fails numerically."""
+        if not self.has_tangent:
+            raise UsageError(f"{self.name} has no derivative: give FunctionMap a `jvp`, or jit=True")
+        changes = {
+            name: self._own(name, np.asarray(fields[name], self._start[name].dtype)) for name in self._accelerate
+        }
+        if self._jvp is None:
+            found = self._jax_tangent({n: self._own(n, state[n]) for n in self._start}, changes)
+        else:
+            still = {n: self._own(n, np.zeros_like(value)) for n, value in self._start.items()}
+            try:
+                returned = self._jvp(self._nested(state), self._shelf.nested(still | changes))
+            except NUMERICAL_ERRORS as error:
+                raise ModelFailure(f"jvp of {self.name} raised {type(error).__name__}: {error}") from error
+            found = self._shelf.flatten_like_start(returned, f"jvp of {self.name}")
+        return self.fields(found)
 
     def prepare(self) -> None:
         """Compile the function, if it is to be. Raises UsageError where JAX cannot."""
@@ -217,7 +255,7 @@ class FunctionMap:
             "shapes": {name: list(value.shape) for name, value in self._start.items()},
             "types": {name: str(value.dtype) for name, value in self._start.items()},
             "jit": self._jit,
-        } | ({"tendency": True} if self.has_operator else {})
+        } | {what: True for what, known in (("tendency", self._tendency), ("jvp", self._jvp)) if known is not None}
 
     @property
     def carries(self) -> bool:

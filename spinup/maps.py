@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 from solvers import StepOperator
 from spinup.state import Fields, Layout, State
@@ -107,3 +107,25 @@ class FixedPointMap(Protocol):
     def describe(self) -> dict[str, Any]:
         """Settings that define the map, for the record: JSON types only."""
         ...
+
+
+NO_TANGENT = (
+    "cannot give the derivative of a period: make it a FunctionMap with jit=True or a jvp, or set "
+    "newton.products=difference"
+)
+
+
+class TangentMap(FixedPointMap, Protocol):
+    """A map that can give the derivative of a period."""
+
+    has_tangent: bool
+
+    def tangent(self, state: State, fields: Fields) -> Fields:
+        """The change of the accelerated variables a period later for a change `fields` of them at `state`, to first
+        order, on the grid. Raises ModelFailure; never writes into `state`."""
+        ...
+
+
+def has_tangent(model: FixedPointMap) -> TypeGuard[TangentMap]:
+    """Whether the map can give the derivative of a period."""
+    return bool(getattr(model, "has_tangent", False))

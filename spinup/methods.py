@@ -22,11 +22,11 @@ from solvers import (
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
 from spinup.auto import KEEP_BASIN, SEASONAL, choose, with_direct_fallback
 from spinup.conserve import conserve as conserved_within
-from spinup.conserve import totals
+from spinup.conserve import totals, without_totals
 from spinup.convection import keep_mixed, water_columns
 from spinup.errors import UsageError
 from spinup.estimate import SLOWEST
-from spinup.maps import FixedPointMap
+from spinup.maps import NO_TANGENT, FixedPointMap, has_tangent
 from spinup.suggest import did_you_mean
 
 BOUNDS: Any = Field(True, description="keep candidates within physical bounds")
@@ -93,8 +93,12 @@ class NewtonSettings(MethodSettings):
     dimension: int = Field(20, ge=1, description="largest Krylov dimension of a Newton step")
     forcing: float = Field(0.03, gt=0, lt=1, description="largest forcing term: what may be left of the linear system")
     least: float = Field(1e-4, gt=0, lt=1, description="smallest forcing term")
+    products: Literal["auto", "tangent", "difference"] = Field(
+        "auto", description="how derivatives along a direction are had; auto: by the tangent where the map has one"
+    )
     difference: float = Field(1e-4, gt=0, description="size of the difference that a derivative is taken by")
     preconditioned: bool = Field(True, description="use the tendency of the map, where it gives one")
+    recycle: int = Field(20, ge=0, description="derivatives of earlier Newton steps that help to solve the next")
     bounds: bool = BOUNDS
     conserve: bool = CONSERVE
 
@@ -215,6 +219,8 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         return partial(extended_continuation, **_in_periods(options, model))
     if method == "newton":
         options["preconditioned"] = options["preconditioned"] and model.has_operator
+        options["directions"] = partial(without_totals, model.layout, model.conserved) if model.conserved else None
+        options["tangent"] = _by_tangent(options.pop("products"), model)
     algorithms: dict[str, Callable[..., Flow]] = {
         "anderson": anderson,
         "extrapolation": extrapolation,
@@ -222,6 +228,13 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         "newton": newton_krylov,
     }
     return partial(algorithms[method], inner=model.layout.inner, **options)
+
+
+def _by_tangent(products: str, model: FixedPointMap) -> bool:
+    """Whether derivatives are the map's own. Raises UsageError where they are to be and it has none."""
+    if products == "tangent" and not has_tangent(model):
+        raise UsageError(f"newton.products=tangent: {model.name} {NO_TANGENT}")
+    return products != "difference" and has_tangent(model)
 
 
 def _averaging(model: FixedPointMap) -> Callable[..., Flow]:

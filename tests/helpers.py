@@ -7,6 +7,7 @@ import numpy as np
 import spinup
 
 LINEAR = Path(__file__).parent / "cases" / "linear.py"
+NEWTON = Path(__file__).parent / "cases" / "newton.py"
 
 
 def assert_same_numbers(one: Path, other: Path) -> None:

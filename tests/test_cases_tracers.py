@@ -240,10 +240,10 @@ def test_ideal_age_takes_fifteen_years_by_newton(tmp_path):
 
 def test_the_estimate_of_the_age_error_is_the_error(tmp_path):
     """T is affine, its tendency nearly known: from the first year on."""
-    spinup.run("ideal-age", out=tmp_path / "age", method="newton", budget=8)
+    spinup.run("ideal-age", out=tmp_path / "age", method="newton", budget=6)
     run, wanted = spinup.open(tmp_path / "age"), ideal_age.exact()["age"]
     weights = run.age_volume.values / run.age_volume.values.sum()
-    for number in (0, 7):
+    for number in (0, 5):  # the years between are derivatives
         error = np.sqrt((weights * (run.age_before.values[number] - wanted) ** 2).sum())
         assert 0.5 < run.age_error_estimate.values[number] / error < 2
 

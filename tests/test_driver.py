@@ -6,14 +6,16 @@ import shutil
 import numpy as np
 import pytest
 import zarr
-from helpers import LINEAR, assert_same_numbers
+from helpers import LINEAR, NEWTON, assert_same_numbers
 
 import solvers
 import spinup
-from solvers import Outcome
+from solvers import Outcome, Tangent
+from spinup.driver import Driver
 from spinup.errors import UsageError
 from spinup.function_map import FunctionMap
 from spinup.methods import after_direct
+from spinup.store.view import run_status
 
 
 def test_the_run_is_what_the_solver_does_in_memory(linear_run):
@@ -97,6 +99,74 @@ def test_a_run_in_parts_is_the_run_in_one(tmp_path, method, settings):
     for budget in (10, 17, 40):
         spinup.resume(tmp_path / "parts", budget=budget)
     assert_same_numbers(tmp_path / "one", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 4])
+def test_a_run_that_asks_for_derivatives_in_parts_is_the_run_in_one(tmp_path, checkpoint_every):
+    """Budgets that end before, amid and after the derivatives of a Newton step; erased fields; a cut log."""
+    options = {"store": {"checkpoint_every": checkpoint_every, "fields_every": 5}}
+    one = spinup.run(NEWTON, out=tmp_path / "one", **options)
+    assert one.outcome is Outcome.CONVERGED
+    assert one.evaluations == one.model_years  # a derivative costs an evaluation
+    spinup.run(NEWTON, out=tmp_path / "parts", budget=3, **options)
+    for budget in (7, 15, 16, 200):
+        result = spinup.resume(tmp_path / "parts", budget=budget)
+    assert result.outcome is Outcome.CONVERGED
+    assert_same_numbers(tmp_path / "one", tmp_path / "parts")
+    assert not run_status(tmp_path / "parts")["problems"]
+
+
+def test_a_derivative_leaves_the_state_where_it_is(tmp_path):
+    run = spinup.run(NEWTON, out=tmp_path / "run", budget=12).path
+    ds = spinup.open(run)
+    derivatives = ds.tangent.values == 1
+    np.testing.assert_array_equal(np.flatnonzero(derivatives), [3, 4, 5, 6, 7, 9, 10, 11])  # of two Newton steps
+    np.testing.assert_array_equal(ds.c.values[derivatives], ds.c_before.values[derivatives])
+    np.testing.assert_array_equal(ds.c.values[3:8], np.repeat(ds.c_before.values[2:3], 5, axis=0))
+    assert np.isnan(ds.drift.values[derivatives]).all()
+    assert np.isnan(ds.c_residual.values[derivatives]).all()
+    model = spinup.load_case(NEWTON).build()
+    kept = zarr.open_group(run, mode="r")["tangents"]
+    for number in (3, 11):
+        v, x = kept["c_direction"][number], ds.c.values[number]
+        np.testing.assert_array_equal(model.tangent({"c": x}, {"c": v})["c"], kept["c"][number])
+
+
+def test_a_replay_with_another_derivative_cuts_the_log(tmp_path):
+    run = spinup.run(NEWTON, out=tmp_path / "run", budget=9).path
+    group = zarr.open_group(run, mode="r+", use_consolidated=False)
+    header = json.loads(group.attrs["header"])
+    header["settings"] = header["settings"] | {"products": "difference"}
+    group.attrs["header"] = json.dumps(header)
+    with pytest.warns(UserWarning, match="replay of evaluation 3 asks for another state"):
+        result = spinup.resume(run, budget=12)
+    assert result.evaluations == 12
+    assert spinup.open(run).tangent.values.sum() == 0
+
+
+def test_a_derivative_that_fails_is_taken_by_a_difference(tmp_path):
+    def step(state):
+        return {"a": 0.5 * state["a"] + 1.0}
+
+    def build():
+        return FunctionMap(step, {"a": np.ones(3)}, jvp=lambda state, change: {"a": np.full(3, np.nan)})
+
+    case = spinup.Case("x", "", build, method="newton", settings={"preconditioned": False}, budget=20)
+    result = spinup.run(case, out=tmp_path / "run", tolerance=1e-9)
+    assert result.outcome is Outcome.CONVERGED
+    ds = spinup.open(result.path)
+    assert ds.failed.values.tolist() == ds.tangent.values.tolist()
+    assert spinup.resume(result.path, case=case).evaluations == result.evaluations  # failures are replayed
+    np.testing.assert_allclose(ds.a.values[-1], 2.0, atol=1e-8)
+
+
+def test_derivatives_of_a_map_that_has_none(tmp_path):
+    case = spinup.Case("x", "", lambda: FunctionMap(dict, {"a": np.ones(3)}), method="newton", budget=3)
+    with pytest.raises(UsageError, match=r"newton.products=tangent: dict cannot give the derivative of a period"):
+        spinup.run(case, out=tmp_path / "run", settings={"products": "tangent"})
+    driver = Driver(case.build(), *[None] * 8)
+    with pytest.raises(UsageError, match="make it a FunctionMap with jit=True or a jvp"):
+        driver._differentiate(Tangent(np.ones(3), np.ones(3)), {}, 0.0)
 
 
 def test_a_replay_that_differs_cuts_the_log_and_says_so(tmp_path):

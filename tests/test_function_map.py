@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 import solvers
 import spinup
 from spinup.auto import choose
-from spinup.conserve import conserve, totals
+from spinup.conserve import conserve, totals, without_totals
 from spinup.errors import ModelFailure, UsageError
 from spinup.function_map import FunctionMap
 from spinup.report.reading import read_run
@@ -471,3 +471,78 @@ def test_auto_takes_secants_where_other_variables_are_carried():
     chosen, why = choose(FunctionMap(lambda s: s, start, accelerate="c", tendency=lambda state: -np.eye(4)))
     assert chosen == "ptc"
     assert "carries other variables" in why
+
+
+@given(seed=st.integers(0, 100))
+def test_a_direction_without_totals(seed):
+    """Each total is gone; nothing else but what `conserve` would give back; nothing of a direction that has none."""
+    random = np.random.default_rng(seed)
+    start = {"a": np.full(5, 2.0), "b": np.full((2, 3), 3.0), "free": np.ones(2)}
+    volume = {name: random.uniform(0.5, 2, value.shape) for name, value in start.items()}
+    scale = {"a": 2.0, "b": 0.1}
+    layout = FunctionMap(lambda s: s, start, volume=volume, scale=scale, conserved=(("a", "b"),)).layout
+    groups, x, v = (("a", "b"),), layout.pack(start), random.normal(size=layout.size)
+    level = without_totals(layout, groups, v)
+    assert totals(layout, groups, level)[0] == pytest.approx(0.0, abs=1e-12)
+    np.testing.assert_array_equal(level[layout.slices["free"]], v[layout.slices["free"]])
+    np.testing.assert_allclose(x + level, conserve(layout, groups, x + v, totals(layout, groups, x)), atol=1e-11)
+    np.testing.assert_allclose(without_totals(layout, groups, level), level, atol=1e-12)
+
+
+def cubes(state):
+    """Land is answered, too; the wind drives, and is carried."""
+    return {"c": state["c"] ** 3 + state["wind"].sum() * state["c"], "wind": state["wind"]}
+
+
+CUBES = {"c": np.array([[1.0, 2.0], [3.0, 9.0]]), "wind": np.array([0.5, 1.5])}
+OPEN = np.array([[True, True], [True, False]])
+ALONG = {"c": np.array([[1.0, -1.0], [2.0, 0.0]])}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_jax_gives_the_derivative_of_what_is_accelerated(dtype):
+    start = {name: value.astype(dtype) for name, value in CUBES.items()}
+    model = FunctionMap(cubes, start, accelerate="c", mask=OPEN, jit=True)
+    assert model.has_tangent
+    found = model.tangent(model.start(), ALONG)
+    assert list(found) == ["c"]
+    np.testing.assert_array_equal(found["c"][OPEN], ((3 * CUBES["c"] ** 2 + 2) * ALONG["c"])[OPEN])
+    np.testing.assert_array_equal(model.start()["c"], start["c"])
+
+
+def test_a_derivative_that_is_given():
+    def derivative(state, change):
+        assert (change["wind"] == 0).all()
+        return {"c": (3 * state["c"] ** 2 + state["wind"].sum()) * change["c"], "wind": change["wind"]}
+
+    model = FunctionMap(cubes, CUBES, accelerate="c", mask=OPEN, jvp=derivative)
+    np.testing.assert_array_equal(model.tangent(model.start(), ALONG)["c"], (3 * CUBES["c"] ** 2 + 2) * ALONG["c"])
+    assert model.describe()["jvp"] is True
+
+
+def test_without_a_derivative_there_is_none():
+    model = FunctionMap(cubes, CUBES)
+    assert not model.has_tangent
+    with pytest.raises(UsageError, match="cubes has no derivative: give FunctionMap a `jvp`, or jit=True"):
+        model.tangent(model.start(), CUBES)
+
+
+def test_a_function_that_jax_cannot_differentiate_has_none():
+    import jax
+
+    def calls_out(state):
+        return {"c": jax.pure_callback(lambda c: np.asarray(c) / 2, jax.ShapeDtypeStruct((4,), float), state["c"])}
+
+    assert not FunctionMap(calls_out, {"c": np.ones(4)}, jit=True).has_tangent
+
+
+def test_a_derivative_that_raises_or_returns_something_else():
+    def fails(state, change):
+        return {"c": change["c"] / np.float64(0), "wind": change["wind"]}
+
+    model = FunctionMap(cubes, CUBES, accelerate="c", jvp=fails)
+    with np.errstate(all="raise"), pytest.raises(ModelFailure, match="jvp of cubes raised FloatingPointError"):
+        model.tangent(model.start(), ALONG)
+    model = FunctionMap(cubes, CUBES, accelerate="c", jvp=lambda state, change: {"c": change["c"]})
+    with pytest.raises(UsageError, match="jvp of cubes returned no 'wind'"):
+        model.tangent(model.start(), ALONG)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import LINEAR, assert_same_numbers
+from helpers import LINEAR, NEWTON, assert_same_numbers
 
 import spinup
 from spinup.store.journal import read_journal
 
-KILLS = 100
+KILLS = {LINEAR: 100, NEWTON: 30}  # by case; the second asks for derivatives, too
 
 
-def _run_or_resume(run: Path, calls: Path | None, seconds: float) -> None:
+def _run_or_resume(case: Path, run: Path, calls: Path | None, seconds: float) -> None:
     """In a process of its own."""
     if calls is not None:
         os.environ["SPINUP_TEST_CALLS"] = str(calls)
@@ -25,11 +25,11 @@ def _run_or_resume(run: Path, calls: Path | None, seconds: float) -> None:
     if (run / "log" / "start.json").exists():
         spinup.resume(run)
     else:
-        spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
+        spinup.run(case, out=run, store={"checkpoint_every": 4})
 
 
-def _start(context, run: Path, calls: Path | None = None, seconds: float = 0.0):
-    process = context.Process(target=_run_or_resume, args=(run, calls, seconds))
+def _start(context, case: Path, run: Path, calls: Path | None = None, seconds: float = 0.0):
+    process = context.Process(target=_run_or_resume, args=(case, run, calls, seconds))
     process.start()
     return process
 
@@ -42,24 +42,29 @@ def processes():
     return context
 
 
+@pytest.fixture(scope="module", params=KILLS, ids=["evaluations", "derivatives"])
+def case(request) -> Path:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def undisturbed(processes, tmp_path_factory) -> Path:
+def undisturbed(processes, case, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("undisturbed") / "run"
-    process = _start(processes, run)
+    process = _start(processes, case, run)
     process.join(120)
     assert process.exitcode == 0
     return run
 
 
-def test_kill_at_random_instants(processes, undisturbed, tmp_path):
+def test_kill_at_random_instants(processes, case, undisturbed, tmp_path):
     rng = np.random.default_rng(2026)
     kills = runs = 0
-    while kills < KILLS:
+    while kills < KILLS[case]:
         run, calls = tmp_path / f"run-{runs}", tmp_path / f"calls-{runs}"
         runs += 1
         killed_here = 0
         while True:
-            process = _start(processes, run, calls, seconds=0.005)
+            process = _start(processes, case, run, calls, seconds=0.005)
             time.sleep(rng.uniform(0.05, 0.9))
             process.kill()
             process.join()
@@ -67,8 +72,8 @@ def test_kill_at_random_instants(processes, undisturbed, tmp_path):
                 break
             assert process.exitcode == -signal.SIGKILL
             killed_here += 1
-            if kills + killed_here >= KILLS:
-                process = _start(processes, run, calls)
+            if kills + killed_here >= KILLS[case]:
+                process = _start(processes, case, run, calls)
                 process.join(120)
                 assert process.exitcode == 0
                 break

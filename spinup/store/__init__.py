@@ -5,6 +5,7 @@
       temp_before(evaluation, zt, yt, xt)  x, before it
       drift(evaluation), model_years, ...  what was measured of each evaluation
       start/                               the full state the run began with
+      tangents/                            derivatives, where the method asks for them: direction and J v
       states/                              full states that are kept, by slot
       operators/                           one-step operators, where the method asks for them
       mean_state/                          what a state that never rests wanders about, and its standard error

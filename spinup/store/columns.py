@@ -28,6 +28,7 @@ def columns(records: list[Record], diagnostics: list[str], variables: list[str])
     found["estimate_years"] = column("estimate_years", default=0.0)
     found["spread"] = np.asarray([bool(record.get("spread")) for record in records], dtype="i1")
     found["evaluation"] = np.arange(len(records))
+    found["tangent"] = np.asarray([bool(record.get("tangent")) for record in records], dtype="i1")
     found["failed"] = np.asarray([record["failure"] is not None for record in records], dtype="i1")
     found["direct"] = np.asarray([record["phase"] == "direct" for record in records], dtype="i1")
     for name in variables:
@@ -56,6 +57,10 @@ def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: f
         "evaluation_years": {"units": "year", "long_name": "model years of the evaluation itself"},
         "estimate_years": {"units": "year", "long_name": "model years that the estimate took beside those of the run"},
         "spread": {"units": "1", "long_name": "1 where a change was spread over the evaluation: no residual then"},
+        "tangent": {
+            "units": "1",
+            "long_name": "1 for a derivative: the state is the same before and after",
+        },
         "failed": {"units": "1", "long_name": "1 where the model failed"},
         "direct": {"units": "1", "long_name": "1 for direct integration before the method began"},
     }

@@ -54,19 +54,24 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
             v.dims,
             {"units": v.volume_units, "long_name": f"cell volume of {v.name}, 0 on land"},
         )
-        for suffix, words in (("", "after"), ("_before", "before")):
+        for key, words in (
+            (v.name, "after the evaluation"),
+            (f"{v.name}_before", "before the evaluation"),
+            (f"tangents/{v.name}", "derivative of T(x)"),
+            (f"tangents/{v.name}_direction", "direction of the derivative"),
+        ):
             group.create_array(
-                v.name + suffix,
+                key,
                 shape=(0, *v.shape),
                 chunks=(1, *v.shape),
                 dtype="f8",
                 fill_value=np.nan,
                 compressors=CODECS,
                 dimension_names=("evaluation", *v.dims),
-                attributes=attrs | {"long_name": f"{v.long_name or v.name} {words} the evaluation"},
+                attributes=attrs | {"long_name": f"{v.long_name or v.name} {words}"},
             )
     for name, attrs in column_attrs(layout, model.diagnostics, model.years).items():
-        dtype = {"evaluation": "i8", "failed": "i1", "direct": "i1", "spread": "i1"}.get(name, "f8")
+        dtype = {"evaluation": "i8", "failed": "i1", "direct": "i1", "spread": "i1", "tangent": "i1"}.get(name, "f8")
         group.create_array(
             name,
             shape=(0,),
@@ -116,7 +121,7 @@ def put(group: Any, name: str, values: np.ndarray, dims: tuple[str, ...], attrs:
     array[...] = values
 
 
-RESERVED = ("start", "states", "checkpoints", "operators", "mean_state", "log", "zarr.json")
+RESERVED = ("start", "states", "checkpoints", "operators", "tangents", "mean_state", "log", "zarr.json")
 
 
 def check_names(model: FixedPointMap) -> None:

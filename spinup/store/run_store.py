@@ -106,16 +106,15 @@ class RunStore:
                 files += self._write_fields(number, after, "")
                 slot = self._free_slot()
                 files += self._write_state(slot, state)
-            record = {
-                **record,
-                "evaluation": number,
-                "slot": slot,
-                "files": fingerprints(self.path, files),
-            }
-            write_record(self._record_path(number), record)
-            self.records.append(record)
-            self._drop_fields(number - 2 * self.header.store.checkpoint_every)
-            self.flush()
+            return self._finish(record, number, slot, files)
+
+    def _finish(self, record: Record, number: int, slot: int | None, files: list[Path]) -> Record:
+        """Write the record of what was written, which makes it count."""
+        record = {**record, "evaluation": number, "slot": slot, "files": fingerprints(self.path, files)}
+        write_record(self._record_path(number), record)
+        self.records.append(record)
+        self._drop_fields(number - 2 * self.header.store.checkpoint_every)
+        self.flush()
         return record
 
     def fields(self, number: int, *, before: bool) -> Fields:
@@ -136,6 +135,21 @@ class RunStore:
     def last_good(self) -> int:
         """The newest evaluation that gave a state, -1 for the start."""
         return next((r["evaluation"] for r in reversed(self.records) if r["slot"] is not None), -1)
+
+    def append_tangent(self, record: Record, at: Fields, direction: Fields, product: Fields | None) -> Record:
+        """The same of a derivative at the state `at`, which it leaves as it is; product: None where it failed."""
+        number = len(self.records)
+        with _disk(self.path):
+            files = self._write_fields(number, at, "_before") + self._write_fields(number, at, "")
+            files += self._write_fields(number, direction, "_direction", "tangents/")
+            if product is not None:
+                files += self._write_fields(number, product, "", "tangents/")
+            return self._finish(record, number, None, files)
+
+    def tangent(self, number: int, *, direction: bool = False) -> Fields:
+        """The derivative that evaluation `number` was, or its direction, on the grid."""
+        suffix = "_direction" if direction else ""
+        return {name: np.asarray(self._array(f"tangents/{name}{suffix}")[number]) for name in self._variables}
 
     # --- checkpoints of the method ---------------------------------------------------------------
 
@@ -268,6 +282,8 @@ class RunStore:
         for name in self._variables:
             for array in (self._array(name), self._array(name + "_before")):
                 array.resize((count, *array.shape[1:]))
+            for array in (self._array(f"tangents/{name}"), self._array(f"tangents/{name}_direction")):
+                array.resize((min(count, array.shape[0]), *array.shape[1:]))
         self.flush(force=True)
 
     def cut_point(self, count: int) -> int:
@@ -358,13 +374,13 @@ class RunStore:
                 found[name] = read_record(self._checkpoint_path(name))
         return found
 
-    def _write_fields(self, number: int, fields: Fields, suffix: str) -> list[Path]:
+    def _write_fields(self, number: int, fields: Fields, suffix: str, group: str = "") -> list[Path]:
         files = []
         for name in self._variables:
-            array = self._array(name + suffix)
+            array = self._array(group + name + suffix)
             array.resize((number + 1, *array.shape[1:]))
             array[number] = fields[name]
-            files += _chunk_files(self.path / (name + suffix), number)
+            files += _chunk_files(self.path / (group + name + suffix), number)
         return files
 
     def _write_state(self, slot: int, state: State) -> list[Path]:
@@ -405,8 +421,11 @@ class RunStore:
         if number < 0 or number % self.header.store.fields_every == 0 or number >= self._needed_from():
             return
         for name in self._variables:
-            for suffix in ("", "_before"):
-                self._array(name + suffix)[number] = np.nan  # an empty chunk has no file
+            keys = [name, f"{name}_before"]
+            if self.records[number].get("tangent"):
+                keys += [f"tangents/{name}_direction"] + [f"tangents/{name}"] * (not self.records[number]["failure"])
+            for key in keys:
+                self._array(key)[number] = np.nan  # an empty chunk has no file
 
     def _dropped(self, number: int) -> bool:
         old = number < len(self.records) - 2 * self.header.store.checkpoint_every

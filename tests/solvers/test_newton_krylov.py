@@ -1,6 +1,7 @@
 """Newton-Krylov: linear maps in one step, published problems, its preconditioner, maps that fail."""
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,24 +9,26 @@ from problems import h_equation, kinsol_analytic, known_spectrum
 from scipy.sparse import csr_array
 
 import solvers
-from solvers import Checkpoint, Evaluate, Failure, Note, Operator, Outcome, StepOperator
+from solvers import Checkpoint, Evaluate, Failure, Note, Operator, Outcome, StepOperator, Tangent
 from solvers.newton_krylov import newton_krylov
 
 alone = partial(newton_krylov, preconditioned=False)
 SLOW = known_spectrum(np.concatenate([[0.999, 0.99, 0.9], np.linspace(-0.5, 0.5, 37)]), 5)
 
 
-def drive(flow, T, operator=None, evaluations=1000):
+def drive(flow, T, operator=None, evaluations=1000, tangent=None):
     """The requests of a flow up to so many evaluations, and its outcome if it ended before."""
     requests, request = [], next(flow)
     try:
-        while sum(isinstance(r, Evaluate) for r in requests) < evaluations:
+        while sum(isinstance(r, Evaluate | Tangent) for r in requests) < evaluations:
             requests.append(request)
             match request:
                 case Operator():
                     request = flow.send(operator)
                 case Evaluate(x):
                     request = flow.send(T(x))
+                case Tangent(x, v):
+                    request = flow.send(tangent(x, v))
                 case _:
                     request = flow.send(None)
     except StopIteration as end:
@@ -84,6 +87,51 @@ def test_problems_of_the_literature(problem):
     if problem.solution is not None:
         np.testing.assert_allclose(result.x, problem.solution, atol=1e-7)
     assert result.evaluations < 40
+
+
+def h_tangent(problem):
+    """The derivative of the H-equation's T = 1 / (1 - A x): T² A v."""
+    A = np.stack([1 - 1 / problem.T(e) for e in 1e-3 * np.eye(len(problem.x0))], axis=1) / 1e-3
+    return lambda x, v: problem.T(x) ** 2 * (A @ v)
+
+
+def test_with_the_tangent_newton_is_quadratic_where_differences_are_as_good_as_their_step():
+    problem = h_equation(64, 0.9)
+    stop = lambda x, g: np.abs(g - x).max() < 1e-13  # noqa: E731
+    settings = {"forcing": 1e-6, "least": 1e-12, "difference": 1e-1}
+    exact, outcome = drive(
+        alone(problem.x0, stop=stop, tangent=True, **settings), problem.T, tangent=h_tangent(problem)
+    )
+    assert outcome is Outcome.CONVERGED
+    assert count(exact, Evaluate) == count(exact, Checkpoint) + 1  # the iterates: no difference
+    sizes = [r.state["size"] for r in exact if isinstance(r, Checkpoint)]
+    assert len(sizes) <= 5
+    for before, now in pairwise(sizes[1:]):
+        assert now < 0.1 * before**2 + 1e-5 * before  # the last shift leaves 1e-6 of a step
+    rough, _ = drive(alone(problem.x0, stop=stop, **settings), problem.T, evaluations=1000)
+    assert count(rough, Checkpoint) > len(sizes)
+
+
+def test_the_tangent_is_asked_for_where_newton_stands():
+    problem = h_equation(16)
+    requests, _ = drive(
+        alone(problem.x0, stop=lambda x, g: False, tangent=True), problem.T, evaluations=20, tangent=h_tangent(problem)
+    )
+    at = None
+    for request in requests:
+        if isinstance(request, Evaluate):
+            at = request.x
+        if isinstance(request, Tangent):
+            np.testing.assert_array_equal(request.x, at)
+
+
+def test_a_tangent_that_fails_is_taken_by_a_difference():
+    problem = h_equation(16)
+    method = alone(problem.x0, stop=lambda x, g: np.abs(g - x).max() < 1e-8, tangent=True, difference=1e-6)
+    requests, outcome = drive(method, problem.T, tangent=lambda x, v: Failure("not finite"))
+    assert outcome is Outcome.CONVERGED
+    differences = count(requests, Evaluate) - count(requests, Checkpoint) - 1
+    assert count(requests, Tangent) == differences > 0
 
 
 def test_forcing_terms_stay_between_their_bounds():
@@ -153,6 +201,52 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit():
     states = [r.state for r in whole if isinstance(r, Checkpoint)]
     again, _ = drive(start(checkpoint=states[1]), problem.T, evaluations=20)
     np.testing.assert_array_equal(next(r.state for r in again if isinstance(r, Checkpoint))["x"], states[2]["x"])
+
+
+def test_derivatives_of_earlier_steps_save_some_of_this():
+    """A slow linear map, in steps of ten directions, and mildly non-linear, from 0."""
+    n = 100
+    Q = np.linalg.qr(np.random.default_rng(0).normal(size=(n, n)))[0]
+    M, b = Q @ np.diag(np.exp(-np.logspace(-3, 1, n))) @ Q.T, 0.01 * Q.sum(axis=1)
+    for bent in (0.0, 0.002):
+        T = lambda x, bent=bent: M @ (x - bent * np.tanh(x) ** 2) + b  # noqa: E731
+        J = lambda x, v, bent=bent: M @ (v - 2 * bent * np.tanh(x) / np.cosh(x) ** 2 * v)  # noqa: E731
+        took = []
+        for recycle in (0, 20):
+            stop = lambda x, g: np.linalg.norm(g - x) < 1e-8  # noqa: E731
+            flow = alone(np.zeros(n), stop=stop, tangent=True, dimension=10, recycle=recycle)
+            requests, outcome = drive(flow, T, tangent=J, evaluations=2000)
+            took.append(count(requests, Evaluate) + count(requests, Tangent))
+        assert outcome is Outcome.CONVERGED
+        assert took[1] < 0.7 * took[0]
+
+
+def test_what_is_known_of_every_direction_makes_a_step_of_one_derivative():
+    """Of a linear map; the shift changes nothing but in the last digits."""
+    problem = known_spectrum(np.linspace(-0.5, 0.9, 8), 5)
+    stop = lambda x, g: np.abs(g - x).max() < 1e-13  # noqa: E731
+    flow = alone(problem.x0, stop=stop, dimension=8, difference=1.0, least=1e-9, forcing=1e-9)
+    requests, _ = drive(flow, problem.T, evaluations=12)
+    states = [r.state for r in requests if isinstance(r, Checkpoint)]
+    assert [len(state["known"]) for state in states] == [8, 9]
+
+
+def test_directions_leave_out_what_is_conserved():
+    """Without, 1 / s makes of the rounding in the total of r the largest part of a direction."""
+    n = 20
+    A = -2 * np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1)
+    A[0, 0] = A[-1, -1] = -1
+    values, vectors = np.linalg.eigh(0.01 * A)
+    J = vectors @ np.diag(np.exp(values)) @ vectors.T
+    start = 1e3 * np.arange(n) / n
+    source = 1e-4 * np.linspace(-1, 1, n)
+    level = lambda v: v - v.mean()  # noqa: E731
+    method = partial(newton_krylov, directions=level, tangent=True, recycle=0)
+    flow = method(start, stop=lambda x, g: False)
+    requests, _ = drive(flow, lambda x: J @ x + source, StepOperator(csr_array(0.011 * A), 1), 40, lambda x, v: J @ v)
+    for request in requests:
+        if isinstance(request, Tangent):
+            assert abs(request.v.sum()) < 1e-10 * np.abs(request.v).sum()
 
 
 def test_a_conserved_total_is_kept_and_no_obstacle():

@@ -108,3 +108,25 @@ def test_a_map_that_reuses_its_memory_fools_nobody():
     np.testing.assert_allclose(result.x, np.linalg.solve(np.eye(20) - A, b), rtol=1e-8)
     result = solve(in_place, np.ones(20), picard, tolerance=1e-10)
     assert result.evaluations > 30
+
+
+def asks_for_a_derivative(x, *, stop):
+    yield solvers.Evaluate(x)
+    heard.append((yield solvers.Tangent(x, np.array([1.0, 0.0]))))
+    return solvers.Outcome.STALLED
+
+
+heard: list = []
+
+
+def test_a_derivative_is_answered_and_counted():
+    J = np.array([[0.5, 1.0], [0.0, 0.25]])
+    result = solvers.solve(lambda x: J @ x, np.ones(2), asks_for_a_derivative, tangent=lambda x, v: J @ v)
+    np.testing.assert_array_equal(heard[-1], J[:, 0])
+    assert result.evaluations == 2
+    assert np.isnan(result.history[1])
+    for bad in (lambda x, v: np.array([np.nan, 0.0]), lambda x, v: 1 / 0):
+        solvers.solve(lambda x: J @ x, np.ones(2), asks_for_a_derivative, tangent=bad)
+        assert isinstance(heard[-1], solvers.Failure)
+    with pytest.raises(ValueError, match=r"asks for the derivative of T: solve\(\.\.\., tangent=\.\.\.\)"):
+        solvers.solve(lambda x: J @ x, np.ones(2), asks_for_a_derivative)
