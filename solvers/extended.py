@@ -92,8 +92,8 @@ def extended_continuation(
 
     A step that ends in a Failure is tried again with a quarter of Δτ; one after which the estimate is more than three
     times as large is taken back but for a quarter, and Δτ is a quarter afterwards, unless the limits of the groups
-    hold a step of the same Δτ from there below three times the last one. UNSTABLE after 5 failures in a row or where
-    the map fails from a state of its own, STALLED as above.
+    hold a step of the same Δτ from there below three times the last one: then it counts as a fifth larger. UNSTABLE
+    after 5 failures in a row or where the map fails from a state of its own, STALLED as above.
     """
     fresh = {"x": x, "shocked": 0.0} if shock else {"x": x}
     saved = fresh if checkpoint is None else checkpoint
@@ -170,7 +170,7 @@ def extended_continuation(
             yield Note(
                 f"the error estimate grew from {last:.3g} to {found:.3g}, but in few places: their steps are held"
             )
-            found, wild = last, False
+            found, wild = LARGER * last, False
         if wild:
             yield Note(f"the error estimate grew from {last:.3g} to {found:.3g}: the step is taken back but for a part")
             back = before + SHRINK * jump
