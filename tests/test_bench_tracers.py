@@ -40,7 +40,7 @@ def test_errors_are_relative_and_of_the_worse_tracer(phosphate):
 def test_a_run_of_spinup_is_told(phosphate, tmp_path):
     row = tracers.own_row(phosphate, "auto", tmp_path)
     assert row["outcome"] == "converged"
-    assert row["model_years_to"]["1e-6"] == row["evaluations"] == row["model_years"] <= 60
+    assert row["model_years_to"]["1e-6"] <= row["evaluations"] == row["model_years"] <= 60
     assert row["last_error"] < 1e-6
     assert row["total_change"] < 1e-12
     assert row["factorisations"] > 0
