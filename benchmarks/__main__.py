@@ -25,7 +25,7 @@ import numpy as np
 
 import spinup
 from benchmarks import tracers
-from benchmarks.measure import searched, years_until_below
+from benchmarks.measure import installed, searched, years_until_below
 from benchmarks.peers import PEERS
 from benchmarks.record import record
 from solvers import Outcome
@@ -300,10 +300,7 @@ def circulation(options: argparse.Namespace, file: Path) -> None:
     record(file, options.case, [direct_row(bench)], stamp, order)
     if bench.arrived:
         keep_thinned(bench, file.with_name(f"{options.case}-direct{THINNED}"))
-    for method in order if options.methods is None else options.methods:
-        if method in PEERS and not PEERS[method].installed:
-            print(f"{method} is left out: {PEERS[method].module} is not installed (extras: peers, petsc)")
-            continue
+    for method in installed(order if options.methods is None else options.methods):
         for year in options.starts:
             found = (peer if method in PEERS else row)(bench, method, year)
             print(json.dumps(found), flush=True)

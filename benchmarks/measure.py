@@ -1,11 +1,21 @@
-"""What the benchmarks of all cases share: model years to an error, and the search of another library in a budget."""
+"""What the benchmarks of all cases share: which methods can be run, the search of another library in a budget, and
+model years to an error."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from benchmarks.peers import PEERS, Map
+
+
+def installed(methods: Sequence[str]) -> Iterator[str]:
+    """Those of the methods and peers that can be run here; says of the others that they are left out."""
+    for method in methods:
+        if method in PEERS and not PEERS[method].installed:
+            print(f"{method} is left out: {PEERS[method].module} is not installed (extras: peers, petsc)")
+        else:
+            yield method
 
 
 def years_until_below(years: Sequence[float], errors: Sequence[float], level: float) -> float | None:

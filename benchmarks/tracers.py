@@ -25,7 +25,7 @@ import numpy as np
 import scipy.sparse.linalg
 
 import spinup
-from benchmarks.measure import searched, years_until_below
+from benchmarks.measure import installed, searched, years_until_below
 from benchmarks.peers import PEERS
 from benchmarks.phosphorus_equilibrium import equilibrium
 from benchmarks.record import record
@@ -38,13 +38,7 @@ LEVELS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
 TIGHT = {"ideal-age": 1e-6, "phosphorus": 1e-9}  # years and mmol m-3 per model year, drift at which a run ends
 YEARS = 500  # of a run, and evaluations of a peer
 DIRECT_YEARS = 30_000  # at most
-METHODS: dict[str, dict[str, Any]] = {
-    "auto": {},
-    "newton": {},
-    "ptc": {},
-    "anderson": {},
-    "extrapolation": {},
-}
+METHODS = ("auto", "newton", "ptc", "anderson", "extrapolation")
 #: CasADi looks at the pattern of a dense Jacobian first, which takes longer than all the others together.
 SLOW = ("casadi.kinsol",)
 START = "the case's"
@@ -101,9 +95,7 @@ def own_row(tracer: Tracer, method: str, folder: Path) -> dict[str, Any]:
     tolerance = TIGHT.get(tracer.case.name, tracer.case.tolerance)
     began = time.perf_counter()
     with patch("scipy.sparse.linalg.splu", wraps=scipy.sparse.linalg.splu) as splu:
-        result = spinup.run(
-            tracer.case, out=out, method=method, start_periods=0, budget=YEARS, tolerance=tolerance, **METHODS[method]
-        )
+        result = spinup.run(tracer.case, out=out, method=method, start_periods=0, budget=YEARS, tolerance=tolerance)
     wall, run = time.perf_counter() - began, spinup.open(out, verify=False)
     names = [v.name for v in tracer.layout.variables]
     fields, before = ({n: run[n + suffix].values for n in names} for suffix in ("", "_before"))
@@ -161,10 +153,7 @@ def main(options: Namespace, file: Path) -> None:
     if options.short:
         wanted = ["auto", "scipy.optimize.anderson"]
     stamp = {"date": time.strftime("%Y-%m-%d"), "git": git_state(case.file)}
-    for method in wanted if options.methods is None else options.methods:
-        if method in PEERS and not PEERS[method].installed:
-            print(f"{method} is left out: {PEERS[method].module} is not installed (extras: peers, petsc)")
-            continue
+    for method in installed(wanted if options.methods is None else options.methods):
         if method == "direct":
             row = direct_row(tracer)
         else:

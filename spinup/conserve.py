@@ -46,11 +46,7 @@ def conserve(layout: Layout, groups: Groups, x: Any, wanted: Sequence[float]) ->
     lower, upper = layout.bounds or (np.full(layout.size, -np.inf), np.full(layout.size, np.inf))
     np.clip(y, lower, upper, out=y)
     for group, total in zip(groups, wanted, strict=True):
-        members = [v for v in layout.variables if v.name in group]
-        where = np.concatenate([np.arange(layout.size)[layout.slices[v.name]] for v in members])
-        volume = np.concatenate([v.volume[v.mask] for v in members])
-        # The minimiser of sum(change**2 * weight / scale**2) for a given total changes along this direction.
-        direction = np.concatenate([v.volume[v.mask] / v.weights * v.scale**2 for v in members])
+        where, volume, direction = _elements(layout, group)
         try:
             y[where] = _spread(y[where], volume, direction / direction.max(), lower[where], upper[where], total)
         except ValueError as error:
@@ -63,12 +59,18 @@ def without_totals(layout: Layout, groups: Groups, v: Any) -> np.ndarray:
     (times volume over weight), as `conserve` changes elements."""
     y = np.array(v)
     for group, total in zip(groups, totals(layout, groups, v), strict=True):
-        members = [m for m in layout.variables if m.name in group]
-        shares = {m.name: m.volume[m.mask] / m.weights * m.scale**2 for m in members}
-        whole = sum(float(np.sum(m.volume[m.mask] * shares[m.name])) for m in members)
-        for m in members:
-            y[layout.slices[m.name]] -= total / whole * shares[m.name]
+        where, volume, direction = _elements(layout, group)
+        y[where] -= total / float(np.sum(volume * direction)) * direction
     return y
+
+
+def _elements(layout: Layout, group: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices in the vector of a group's elements, their volumes, and the direction in which a given total is changed
+    by the minimiser of sum(change**2 * weight / scale**2)."""
+    members = [v for v in layout.variables if v.name in group]
+    where = np.concatenate([np.arange(layout.size)[layout.slices[v.name]] for v in members])
+    volume = np.concatenate([v.volume[v.mask] for v in members])
+    return where, volume, np.concatenate([v.volume[v.mask] / v.weights * v.scale**2 for v in members])
 
 
 def _spread(

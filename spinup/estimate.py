@@ -19,7 +19,7 @@ import numpy as np
 from solvers import Evaluate, SingularMatrix, StepOperator
 from solvers.error_estimate import tendency_inverse
 from spinup.maps import FixedPointMap
-from spinup.state import State
+from spinup.state import Layout, State
 from spinup.store import RunStore
 from spinup.store.journal import Record, last_error
 
@@ -76,16 +76,15 @@ class ErrorEstimator:
                 vector = inverse(residual, steps=request.steps)
             except SingularMatrix:
                 return None
-            found = layout.rms(vector) | {"all": layout.inner.norm(vector)}
-            if (
-                np.isfinite(vector).all() and not self._model.cycle_steps
-            ):  # there it moves with the date of the residual
+            found = _sizes(layout, vector)
+            # With seasons the target moves with the date of the residual.
+            if np.isfinite(vector).all() and not self._model.cycle_steps:
                 found = self._with_the_way_of(np.asarray(request.x) - vector, found)
             guard = GUARD
         else:
             if not records or records[-1]["residual"] is None or records[-1]["phase"] not in ("direct", "picard"):
                 return None
-            now = layout.rms(residual) | {"all": layout.inner.norm(residual)}
+            now = _sizes(layout, residual)
             last = records[-1]["residual"] | {"all": records[-1]["drift"] * self._model.years}
             found = {name: _left_to_go(now[name], last[name]) for name in now}
             guard = np.inf
@@ -97,14 +96,18 @@ class ErrorEstimator:
 
     def _with_the_way_of(self, target: np.ndarray, found: dict[str, float]) -> dict[str, float]:
         """The sizes `found` with the way that the target came since the last estimate."""
-        layout = self._model.layout
         before = self._store.load_target() if self._target is None else self._target
         self._target = target
         self._store.save_target(target)
         if before is None:
             return found
-        way = layout.rms(target - before) | {"all": layout.inner.norm(target - before)}
+        way = _sizes(self._model.layout, target - before)
         return {name: math.hypot(size, MOVED * min(way[name], size)) for name, size in found.items()}
+
+
+def _sizes(layout: Layout, v: np.ndarray) -> dict[str, float]:
+    """The rms of each variable of a vector, (n,), in its units, and "all", the norm of the inner product."""
+    return layout.rms(v) | {"all": layout.inner.norm(v)}
 
 
 def _left_to_go(now: float, before: float) -> float:

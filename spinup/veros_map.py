@@ -510,7 +510,7 @@ class VerosMap:
             with settings.unlock():
                 settings.AB_eps = FORWARD_EULER
             try:
-                with slopes_held(held, shares) as own:
+                with _traceable(), slopes_held(held, shares) as own:
                     self._setup.step(state)
             finally:
                 with settings.unlock():
@@ -526,9 +526,8 @@ class VerosMap:
         @jax.jit
         def respond(markov: State, perturbations: Any) -> tuple[Any, Coefficients]:
             state = self._veros_state(markov)
-            with _traceable():
-                base, coefficients, held = one_step(markov, *none_held(state))
             shares = slope_shares(state)
+            base, coefficients, held = one_step(markov, *none_held(state, shares))
 
             def change(perturbation: Any) -> Any:
                 other = dict(markov)

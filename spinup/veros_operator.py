@@ -33,11 +33,11 @@ Offset = tuple[int, int, int]  # levels, rows and columns
 
 def stencil(shape: tuple[int, ...], *, cyclic: bool) -> list[Offset]:
     """Where the cells are, from a cell, that it answers to in a step: its own column and the four next to it."""
-    around = shape[2] if cyclic else 2 * LEVELS_REACHED + 1  # a narrow cyclic grid has the same neighbour twice
     columns = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
+    if cyclic:  # a narrow grid has the same neighbour twice
+        columns = list(dict.fromkeys((dj, di % shape[2]) for dj, di in columns))
     levels = range(-LEVELS_REACHED, LEVELS_REACHED + 1)
-    found = {(dj, di % around): (dj, di) for dj, di in columns}
-    return [(dk, dj, di) for dj, di in found.values() for dk in levels]
+    return [(dk, dj, di) for dj, di in columns for dk in levels]
 
 
 @lru_cache(maxsize=4)

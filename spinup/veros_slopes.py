@@ -41,18 +41,17 @@ def slopes_held(held: Slopes, shares: Slopes) -> Iterator[Slopes]:
         isoneutral.isoneutral_diffusion_pre = exact
 
 
-def none_held(state: Any) -> tuple[Slopes, Slopes]:
-    """c_0 and w of a step that is the model's own."""
+def none_held(state: Any, shares: Slopes) -> tuple[Slopes, Slopes]:
+    """c_0 and w, of the names and shapes of `shares`, of a step that is the model's own."""
     import jax.numpy as jnp
 
-    shares = slope_shares(state)
-    shapes = {name: getattr(state.variables, name) for name in shares}
-    return {n: jnp.zeros_like(c) for n, c in shapes.items()}, {n: jnp.ones_like(w) for n, w in shares.items()}
+    held = {name: jnp.zeros_like(getattr(state.variables, name)) for name in shares}
+    return held, {name: jnp.ones_like(w) for name, w in shares.items()}
 
 
 def slope_shares(state: Any) -> Slopes:
     """w of each coefficient about this state of Veros; those of one slope each have two more dimensions, (column,
-    interface). None where nothing is mixed along isopycnals."""
+    interface). Empty where nothing is mixed along isopycnals."""
     import jax.numpy as jnp
     from veros.core import density
 
