@@ -76,7 +76,8 @@ def extended_continuation(
     the error below `near` a residual takes near / estimate times as many steps, and never fewer again: it is to be the
     tendency of the slow modes, and what comes and goes within weeks weighs the more the smaller they are.
     relax_steps: time steps of the relaxation after a step.
-    first: largest Δτ of the first cycle, in periods; growth: the largest factor from one to the next.
+    first: Δτ up to which it is free, in periods, until the map fails after a step; growth: above it, the largest factor
+    from one cycle to the next.
     gain: Δτ is at most gain / (estimate of the error), in periods times the unit of the inner product. Half of it holds
     after a larger estimate, one and a half times as much again, up to the whole, after a smaller one.
     largest: where Δτ stops growing.
@@ -84,7 +85,7 @@ def extended_continuation(
     estimate of the error. Beyond it Δτ is shortened for its group, and what is still too far is scaled down.
     groups: (n,) integers from 0, the group of each unknown: in an ocean, its water column. Default: each its own.
     shock: before the first cycle the map is left alone while its residual falls below this share of the one before;
-    0: not at all.
+    0: not at all. Once it was left alone, an estimate counts as at most that of `limit` everywhere.
     stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
     where they are not, nothing is gained any more.
     settle: (x, candidate) -> candidate, what is known of a state that has come to rest.
@@ -113,9 +114,13 @@ def extended_continuation(
             saved = {"x": x}
         yield Checkpoint(saved)
 
-    step, last = float(saved.get("step", first / growth)), float(saved.get("estimate", np.inf))
+    step, last = float(saved.get("step", 0.0)), float(saved.get("estimate", np.inf))
+    free = float(saved.get("free", first))  # the most that Δτ may be at once
     history = np.asarray(saved.get("history", np.empty(0)))  # of the estimate, of the last cycles
     share = float(saved.get("share", 1.0))  # of the gain
+    farthest = (
+        limit * inner.norm(np.ones_like(x)) if shock else np.inf
+    )  # within the shock a wild estimate is a reason to be cautious
     steps = int(saved.get("steps", residual_steps))
     before: Array = saved.get("before")  # the state before the last step, and the step
     jump: Array = saved.get("jump")
@@ -181,17 +186,26 @@ def extended_continuation(
             before = jump = None
         else:
             share = share * CAUTION if grown else min(1.0, share * CONFIDENCE)
-            last = min(found, GUARD * last)
-            step = min(growth * step, share * gain / last if 0 < last < np.inf else np.inf, largest)
-            candidate, relaxed, step = yield from survived(operator, inverse, r, step)
+            last = min(found, GUARD * last, farthest)
+            wanted = min(max(growth * step, free), share * gain / last if 0 < last < np.inf else np.inf, largest)
+            candidate, relaxed, step = yield from survived(operator, inverse, r, wanted)
             if isinstance(relaxed, Failure):
                 return Outcome.UNSTABLE
+            free = min(free, step) if step < wanted else free
             before, jump = x, candidate - x
 
         x = relaxed
         if last < near:
             steps = max(steps, min(longest_steps, round(residual_steps * near / last)))
-        state = {"x": x, "step": step, "estimate": last, "history": history, "share": share, "steps": steps}
+        state = {
+            "x": x,
+            "step": step,
+            "estimate": last,
+            "history": history,
+            "share": share,
+            "steps": steps,
+            "free": free,
+        }
         yield Checkpoint(state if before is None else state | {"before": before, "jump": jump})
 
 

@@ -112,7 +112,7 @@ class ExtendedSettings(MethodSettings):
         0.15, ge=0, description="error estimate below which the residual is longer, in proportion, in K"
     )
     relax_days: float = Field(40.0, gt=0, description="model days of relaxation after a step")
-    first: float = Field(40.0, gt=0, description="largest first pseudo-time step, in model years")
+    first: float = Field(40.0, gt=0, description="pseudo-time step up to which it is free to grow, in model years")
     gain: float = Field(200.0, gt=0, description="pseudo-time step times error estimate, in model years times K")
     growth: float = Field(2.0, ge=1, description="largest factor by which the pseudo-time step grows")
     limit: float = Field(5.0, gt=0, description="the farthest a cell may move in a step, in K")

@@ -345,7 +345,7 @@ def test_a_step_after_which_the_estimate_is_many_times_larger_is_taken_back_but_
 
 def test_it_is_not_taken_back_where_the_limits_hold_the_next():
     """The estimate is four times as large, the step that follows is not: the method goes on, with caution."""
-    first, _, (note, request, checkpoint) = second_cycle(4.0, limit=20.0)
+    first, _, (note, request, checkpoint) = second_cycle(4.0, limit=20.0, shock=0.0)
     assert "held" in note.text
     assert np.abs(request.x - first["x"]).max() <= 20.0 * (1 + 1e-12)
     assert checkpoint.state["share"] == 0.5
@@ -414,3 +414,29 @@ def test_single_unknowns_that_ask_for_far_too_much_hardly_count():
     alone = 1.0 * (np.arange(1000) == 500)
     assert size_without_outliers(alone, weights) == weights.norm(alone)
     assert size_without_outliers(np.array([1.0, np.nan]), InnerProduct()) == np.inf
+
+
+def test_a_wild_first_estimate_does_not_shorten_the_step():
+    """Once it was left alone, no estimate is larger than that of the limit everywhere: Δτ may be gain over this."""
+    limit = 1e-3
+    believed = limit * np.sqrt(N)
+
+    def first_step(**settings):
+        requests, _ = drive(method(gain=10 * believed, limit=limit, first=100.0, **settings), checkpoints=60)
+        return next(r.state["step"] for r in requests if isinstance(r, Checkpoint) and "step" in r.state)
+
+    assert first_step(shock=0.94) == 10.0
+    assert first_step(shock=0.0) < 1.0
+
+
+def test_the_step_is_free_up_to_the_first_until_the_map_fails():
+    """A cautious first cycle does not hold the second; a failure does."""
+    requests, _ = drive(calm(first=1000.0, growth=2.0, gain=1e6), checkpoints=1)
+    state = requests[-1].state
+    assert state["free"] == 1000.0
+    requests, _ = drive(calm(first=1000.0, growth=2.0, gain=1e6, checkpoint=state | {"step": 1.0}), checkpoints=1)
+    assert requests[-1].state["step"] == 1000.0
+    requests, _ = drive(
+        calm(first=1000.0, growth=2.0, gain=1e6, checkpoint=state | {"step": 1.0, "free": 1.0}), checkpoints=1
+    )
+    assert requests[-1].state["step"] == 2.0
