@@ -175,6 +175,8 @@ def mean_table(case: str) -> str:
 
 def estimate_table(case: str) -> str:
     """How far the estimates of benchmarked runs were from the truth."""
+    from spinup.estimate import BY_OPERATOR
+
     cells = []
     for name, direct in (("direct integration", True), ("accelerated", False)):
         ratios = sorted(
@@ -183,9 +185,11 @@ def estimate_table(case: str) -> str:
         if not ratios:
             continue
         at = [ratios[round(share * (len(ratios) - 1))] for share in (0.05, 0.5, 0.95)]
-        within = [sum(1 / f <= q <= f for q in ratios) / len(ratios) for f in (2, 3)]
+        low, high = BY_OPERATOR
+        within = [sum(a <= 1 / q <= b for q in ratios) / len(ratios) for a, b in ((0.5, 2), (1 / 3, 3), (low, high))]
         cells.append((name, str(len(ratios)), *(f"{q:.2f}" for q in at), *(f"{100 * w:.0f} %" for w in within)))
-    return table(("runs", "estimates", "5 % below", "median", "5 % above", "within a factor 2", "within 3"), cells)
+    heads = "5 % below", "median", "5 % above", "within a factor 2", "within 3", "in the interval"
+    return table(("runs", "estimates", *heads), cells)
 
 
 def rungs_table(case: str) -> str:

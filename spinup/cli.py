@@ -303,6 +303,7 @@ def _finish(result: Any, as_json: bool) -> None:
                     "drift": result.drift,
                     "best_drift": result.best_drift,
                     "error_estimate": result.error,
+                    "error_interval": result.error_interval,
                     "exit_code": code,
                 }
             ),
@@ -310,7 +311,9 @@ def _finish(result: Any, as_json: bool) -> None:
         )
     else:
         drift = "" if result.drift is None else f", drift {result.drift:.3g} per year"
-        error = "" if result.error is None else f", estimated error {result.error['all']:.3g}"
+        error = ""
+        if result.error is not None:
+            error = f", estimated error {result.error['all']:.3g}{_between(result.error_interval, 'all')}"
         out_console.print(
             f"{result.outcome.value}: {result.message}, after {result.model_years:.4g} model years "
             f"({result.evaluations} evaluations){drift}{error}",
@@ -326,6 +329,13 @@ def _finish(result: Any, as_json: bool) -> None:
         out_console.print(f"next: {follow}", soft_wrap=True, highlight=False, markup=False)
     if code:
         raise typer.Exit(code)
+
+
+def _between(interval: dict[str, tuple[float, float | None]] | None, name: str) -> str:
+    if interval is None:
+        return ""
+    low, high = interval[name]
+    return f" (at least {low:.3g})" if high is None else f" ({low:.2g} to {high:.2g})"
 
 
 def _status_table(found: dict[str, Any]) -> Table:
@@ -348,7 +358,8 @@ def _status_table(found: dict[str, Any]) -> Table:
     table.add_row("drift", f"{number(found['drift'])} per year (best {number(found['best_drift'])}{on_drift})")
     for name, error in (found["error_estimate"] or {}).items():
         if name != "all":
-            table.add_row(f"estimated error of {name}", f"{number(error)}{on_error}")
+            between = _between(found["error_interval"], name)
+            table.add_row(f"estimated error of {name}", f"{number(error)}{between}{on_error}")
     table.add_row("wall time", number(found["wall_seconds"], " s") + f", left {number(found['seconds_left'], ' s')}")
     for problem in found["problems"]:
         table.add_row("[red]damage[/]", escape(problem))

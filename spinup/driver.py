@@ -145,6 +145,7 @@ class Driver:
                 "residual": {name: rms * (self.model.years / years) for name, rms in layout.rms(residual).items()},
                 "error": self.estimator.estimate(residual, request, self.store.records),
             }
+            record["error_between"] = None if record["error"] is None else list(self.estimator.between)
         record |= {
             "mean": layout.means(g),
             "diagnostics": self._diagnose(after),
@@ -198,6 +199,7 @@ class Driver:
             "drift": None,
             "residual": None,
             "error": None,
+            "error_between": None,
             "estimate_years": 0.0,
             "mean": None,
             "diagnostics": None,

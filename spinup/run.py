@@ -28,7 +28,7 @@ from spinup.stopping import StopFlag, stop_on_signals
 from spinup.store import Header, RunStore
 from spinup.store.creation import check_names, occupied
 from spinup.store.header import StoreSettings, read_header
-from spinup.store.journal import last_error, read_journal
+from spinup.store.journal import last_error, last_interval, read_journal
 from spinup.store.view import read_state
 from spinup.tolerance import converged_below, parse_tolerance
 
@@ -44,6 +44,7 @@ class RunResult:
     drift: float | None
     best_drift: float | None
     error: dict[str, float] | None  # estimated, by variable, and of "all"
+    error_interval: dict[str, tuple[float, float | None]] | None  # of the estimates
 
     @property
     def message(self) -> str:
@@ -271,6 +272,7 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress, flag: Stop
         drifts[-1] if drifts else None,
         min(drifts, default=None),
         last_error(store.records),
+        last_interval(store.records),
     )
 
 

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, diags_array
 
+import spinup
 from solvers import Evaluate, StepOperator
-from spinup.estimate import MOVED, ErrorEstimator
+from spinup.estimate import BY_OPERATOR, MOVED, ErrorEstimator
 from spinup.function_map import FunctionMap
+from spinup.report.numbers import report_numbers
+from spinup.report.verdict import sentences
 
 N = 40
 RATES = np.linspace(0.01, 0.05, N)  # of decay, a period
@@ -82,3 +85,30 @@ def test_a_target_that_jumps_counts_as_no_more_than_the_estimate_and_that_grows_
     found = sizes(estimator(Targets(), strength=0.5), states)
     assert found[1] <= np.hypot(1, MOVED) * 2 * true(states[1]) * 1.05
     assert found[2] == pytest.approx(1.5 * found[1])
+
+
+def test_the_interval_goes_with_what_the_estimate_is_made_of(tmp_path, linear_run):
+    """By an operator it is around the estimate; the decay of the residual is a lower bound, without an upper end."""
+    assert estimator(Targets()).between == BY_OPERATOR
+    by_decay = spinup.open(linear_run)
+    there = np.isfinite(by_decay.error_estimate.values)
+    assert there.any()
+    np.testing.assert_array_equal(by_decay.error_estimate_low.values, by_decay.error_estimate.values)
+    assert np.isnan(by_decay.error_estimate_high.values).all()
+
+    model = FunctionMap(
+        lambda state: {"c": state["c"] - RATES * (state["c"] - ANSWER)},
+        {"c": START},
+        tendency=lambda state: csr_array(diags_array(-RATES)),
+        name="decay",
+    )
+    case = spinup.Case(
+        "decay", "Decay at known rates", lambda: model, method="picard", budget="5 years", tolerance=1e-9
+    )
+    result = spinup.run(case, out=tmp_path / "run")
+    run = spinup.open(tmp_path / "run")
+    for end, factor in zip(("low", "high"), BY_OPERATOR, strict=True):
+        np.testing.assert_allclose(run[f"c_error_estimate_{end}"].values, factor * run.c_error_estimate.values)
+    assert result.error_interval["c"] == pytest.approx([f * result.error["c"] for f in BY_OPERATOR])
+    assert (run.c_error_estimate_low < true(run.c.values[-1])).values[-1]
+    assert "between" in " ".join(sentences(report_numbers([tmp_path / "run"])))

@@ -17,7 +17,8 @@ WIDE, NARROW, SMALL = (1040, 400), (360, 320), (330, 200)  # CSS pixels
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One run in a chart. direct: evaluations of direct integration before its method began."""
+    """One run in a chart. direct: evaluations of direct integration before its method began. band: between what the
+    values are expected."""
 
     name: str
     colour: str
@@ -25,6 +26,7 @@ class Curve:
     values: np.ndarray
     direct: np.ndarray
     failed: np.ndarray
+    band: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def _decay_curve(ax: Axes, curve: Curve, zorder: float, size: tuple[int, int]) -
     years, values, colour = curve.years[good], curve.values[good], token(curve.colour)
     if not years.size:
         return
+    if curve.band is not None:
+        ax.fill_between(years, *(end[good] for end in curve.band), color=colour, alpha=0.15, linewidth=0, zorder=2)
     lowest = np.minimum.accumulate(values)
     ax.plot(years, lowest, color=colour, linewidth=2, zorder=zorder, drawstyle="steps-post")
     direct, above = curve.direct[good], values > 1.02 * lowest

@@ -104,12 +104,15 @@ def _decay(
     values: Sequence[np.ndarray | None],
     title: str,
     levels: Sequence[Level] = (),
+    band: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, Markup]:
-    """The chart for a laptop and for a phone, of the runs that have values."""
+    """The chart for a laptop and for a phone, of the runs that have values; with a band, around those of the first."""
     there = [i for i, v in enumerate(values) if v is not None]
     curves = _curves([runs[i] for i in there], [v for v in values if v is not None], there)
     if not any(np.isfinite(c.values).any() for c in curves):
         return {}
+    if band is not None and there[0] == 0:
+        curves[0] = replace(curves[0], band=band)
     return {
         "wide": Markup(charts.decay(curves, charts.WIDE, title, levels)),
         "narrow": Markup(charts.decay(curves, charts.NARROW, title, levels)),
@@ -124,7 +127,7 @@ def _estimates(runs: Sequence[RunData], subject: dict[str, Any]) -> dict[str, di
     found = {}
     for name, estimate in subject["error_estimates"].items():
         title = f"estimated error of {name}, {estimate['units']}".rstrip(", ")
-        found[name] = _decay(runs, [run.error_estimate(name) for run in runs], title, levels)
+        found[name] = _decay(runs, [run.error_estimate(name) for run in runs], title, levels, runs[0].interval(name))
     return {name: chart for name, chart in found.items() if chart}
 
 

@@ -16,6 +16,7 @@ import xarray as xr
 from spinup.case import Case, import_case, known_cases
 from spinup.errors import SpinupError
 from spinup.report.thinned import THINNED, open_thinned
+from spinup.store.columns import INTERVAL
 from spinup.store.lock import is_locked
 from spinup.store.view import open_mean, open_run
 
@@ -181,6 +182,12 @@ class RunData:
         column = f"{name}_error_estimate"
         values = self.column(column) if column in self.data else np.array([])
         return values if np.isfinite(values).any() else None
+
+    def interval(self, name: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Between what the distance of a variable is expected, (evaluations,) each, NaN where it has no end; None
+        for a run of an earlier format."""
+        ends = [f"{name}_error_estimate_{suffix}" for suffix in INTERVAL]
+        return (self.column(ends[0]), self.column(ends[1])) if ends[0] in self.data else None
 
     @cached_property
     def errors(self) -> dict[str, np.ndarray] | None:

@@ -112,7 +112,10 @@ def error_estimates(run: RunData) -> dict[str, Any]:
     for name in run.variables:
         if (values := run.error_estimate(name)) is not None:
             ends = extremes(run.model_years, values)
-            found[name] = {"units": words.difference_units(run.units(name)), "series": numbers(values)} | ends
+            units = words.difference_units(run.units(name))
+            last = np.flatnonzero(np.isfinite(values))[-1]
+            interval = numbers(np.array([end[last] for end in run.interval(name) or (np.nan * values,) * 2]))
+            found[name] = {"units": units, "series": numbers(values), "interval": interval} | ends
     return found
 
 

@@ -25,10 +25,17 @@ def distances(run: dict[str, Any]) -> list[str]:
         what = f"the rms distance of {name} to the equilibrium it approaches"
         size = f"{words.number(e['last'])} {e['units']}".rstrip()
         if run["estimate_from"] == "operator":
-            found.append(f"At its end {what} is an estimated {size}.")
+            found.append(f"At its end {what} is an estimated {size}{_between(e)}.")
         else:
             found.append(f"Going by the decay of its residual alone, {what} is at least some {size} at its end.")
     return found
+
+
+def _between(e: dict[str, Any]) -> str:
+    low, high = e["interval"]
+    if low is None or high is None:
+        return ""
+    return f", between {words.number(low, 2)} and {words.number(high, 2)} {e['units']}".rstrip()
 
 
 def mean_state(run: dict[str, Any]) -> str:

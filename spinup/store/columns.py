@@ -9,6 +9,8 @@ from spinup.maps import Diagnostic
 from spinup.state import Layout
 from spinup.store.journal import Record
 
+INTERVAL = ("low", "high")  # suffixes of the ends of an estimate's interval
+
 
 def columns(records: list[Record], diagnostics: list[str], variables: list[str]) -> dict[str, np.ndarray]:
     """The numbers measured of each evaluation, (evaluations,) each, by the name they have in the store."""
@@ -23,7 +25,18 @@ def columns(records: list[Record], diagnostics: list[str], variables: list[str])
         return np.asarray(values, dtype="f8")
 
     found = {name: column(name) for name in ("model_years", "wall_seconds", "drift")}
-    found["error_estimate"] = column("error", "all")
+    between = [record.get("error_between") or (None, None) for record in records]
+    ends = {
+        suffix: np.asarray([np.nan if pair[end] is None else pair[end] for pair in between], dtype="f8")
+        for end, suffix in enumerate(INTERVAL)
+    }
+
+    def estimate(name: str, key: str) -> None:
+        found[name] = column("error", key)
+        for suffix, factor in ends.items():
+            found[f"{name}_{suffix}"] = factor * found[name]
+
+    estimate("error_estimate", "all")
     found["evaluation_years"] = column("years")
     found["estimate_years"] = column("estimate_years", default=0.0)
     found["spread"] = np.asarray([bool(record.get("spread")) for record in records], dtype="i1")
@@ -33,7 +46,7 @@ def columns(records: list[Record], diagnostics: list[str], variables: list[str])
     found["direct"] = np.asarray([record["phase"] == "direct" for record in records], dtype="i1")
     for name in variables:
         found[f"{name}_residual"] = column("residual", name)
-        found[f"{name}_error_estimate"] = column("error", name)
+        estimate(f"{name}_error_estimate", name)
         found[f"{name}_mean"] = column("mean", name)
     for name in diagnostics:
         found[name] = column("diagnostics", name)
@@ -74,6 +87,11 @@ def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: f
             "long_name": f"estimated volume-weighted rms distance of {v.name} to the equilibrium being approached",
         }
         attrs[f"{v.name}_mean"] = {"units": v.units, "long_name": f"volume mean of {v.name} after the evaluation"}
+    for name in [name for name in attrs if name.endswith("error_estimate")]:
+        for suffix in INTERVAL:
+            attrs[f"{name}_{suffix}"] = attrs[name] | {
+                "long_name": f"{suffix} end of the interval of the {attrs[name]['long_name']}"
+            }
     for name, diagnostic in diagnostics.items():
         attrs[name] = {"units": diagnostic.units, "long_name": diagnostic.long_name}
     return attrs

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spinup.errors import StoreError, UsageError
 
-FORMAT = 3  # of the store; a reader refuses a higher one
+FORMAT = 4  # of the store; a reader refuses a higher one
 
 
 class StoreSettings(BaseModel):

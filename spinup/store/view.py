@@ -13,7 +13,7 @@ from spinup.errors import StoreError
 from spinup.state import State
 from spinup.store.columns import columns
 from spinup.store.header import read_header
-from spinup.store.journal import Record, damaged, last_error, read_journal
+from spinup.store.journal import Record, damaged, last_error, last_interval, read_journal
 from spinup.store.lock import is_locked
 
 
@@ -122,6 +122,7 @@ def run_status(path: str | Path, *, verify: bool = True) -> dict[str, Any]:
         "drift": drifts[-1] if drifts else None,
         "best_drift": min(drifts, default=None),
         "error_estimate": last_error(records),
+        "error_interval": last_interval(records),
         "tolerance": header.tolerance,
         "tolerance_unit": header.tolerance_unit,
         "wall_seconds": float(np.sum(wall)),
