@@ -96,7 +96,11 @@ class NewtonSettings(MethodSettings):
     products: Literal["auto", "tangent", "difference"] = Field(
         "auto", description="how derivatives along a direction are had; auto: by the tangent where the map has one"
     )
-    difference: float = Field(1e-4, gt=0, description="size of the difference that a derivative is taken by")
+    difference: float | None = Field(
+        None,
+        gt=0,
+        description="size of the difference that a derivative is taken by; null: as the noise of the map asks",
+    )
     preconditioned: bool = Field(True, description="use the tendency of the map, where it gives one")
     recycle: int = Field(20, ge=0, description="derivatives of earlier Newton steps that help to solve the next")
     bounds: bool = BOUNDS
