@@ -54,7 +54,7 @@ FAILURES = 5  # in a row before giving up
 FIRST_SHIFT, SHORTEN = 1e-2, 4.0  # s after a failure, and its factor after each other one
 LAST_SHIFT = 1e-6
 DIFFERENCE = 1e-4  # norm of h v as long as it is not measured
-POOR = 0.5  # a Newton step is that leaves more than this of r
+POOR = 0.5  # a Newton step is that leaves more than this of r, or whose linear system was not solved
 
 
 def newton_krylov(
@@ -78,7 +78,8 @@ def newton_krylov(
     dimension: largest Krylov dimension of a Newton step.
     forcing: largest forcing term, that of the first step; least: the smallest.
     difference: norm of h v, in the unit of the inner product. None: 1e-4 until a Newton step leaves more than half
-        of r, or the map fails after it; then measured, once, which takes four evaluations more than a difference.
+        of r, has a linear system that `dimension` does not solve, or has the map fail after it; then measured, once,
+        which takes four evaluations more than a difference.
     tangent: whether to ask for J v itself; one that is not finite is taken by a difference.
     preconditioned: whether to ask for the operator.
     recycle: products J v of earlier steps that a step is preconditioned with, too.
@@ -93,6 +94,7 @@ def newton_krylov(
     shift, failures = LAST_SHIFT, 0
     inverse = _Inverse()
     step = saved.get("step", difference)  # None: not measured yet
+    solved = bool(saved.get("solved", True))  # the linear system of the last step, as well as asked for
     base: Array = saved.get("base")  # where the last step began
     known = list(zip(saved.get("known", []), saved.get("known_images", []), strict=True))  # v, J v - v, newest first
 
@@ -124,20 +126,20 @@ def newton_krylov(
             yield Note("the operator is singular: on without it")
             precondition = np.negative
         precondition = secant_preconditioner(precondition, [(v, c - shift * v) for v, c in known], inner)
-        poor = 0 < POOR * before < size
+        poor = not solved or 0 < POOR * before < size
         products = _Products(x, g, shift, DIFFERENCE if step is None and not poor else step, tangent, inner)
-        dx = yield from _newton_step(products, precondition, directions or _unchanged, eta, dimension)
+        dx, left = yield from _newton_step(products, precondition, directions or _unchanged, eta, dimension)
         if step is None and poor and products.step is not None:
             step = products.step
             if step > DIFFERENCE:  # earlier products are noisier than need be
                 known = []
             yield Note(f"the last Newton step was poor: differences of {step:.2g} from now on, for the noise measured")
         known = [*reversed(products.made), *known][:recycle]
-        base, before = x, size
+        base, before, solved = x, size, left <= eta
         x = x + dx if project is None else project(x + dx)
         pairs = {"known": [v for v, _ in known], "known_images": [c for _, c in known]}
         how = {} if step is None else {"step": step}
-        yield Checkpoint({"x": x, "base": base, "size": before, "forcing": eta, **how, **pairs})
+        yield Checkpoint({"x": x, "base": base, "size": before, "forcing": eta, "solved": solved, **how, **pairs})
 
 
 class _Inverse:
@@ -191,8 +193,8 @@ class _Products:
 
 def _newton_step(
     products: _Products, precondition: Apply, directions: Apply, eta: float, dimension: int
-) -> Generator[Any, Any, np.ndarray]:
-    """dx of the header, (n,)."""
+) -> Generator[Any, Any, tuple[np.ndarray, float]]:
+    """dx of the header, (n,), and what it leaves of r by the linear model, as a share."""
     b = directions(products.x - products.g)
     krylov = fgmres_flow(
         b, lambda v: directions(precondition(v)), tolerance=eta, dimension=dimension, inner=products.inner
@@ -202,7 +204,7 @@ def _newton_step(
         while True:
             v = krylov.send((yield from products.of(v)))
     except StopIteration as end:
-        return end.value[0]
+        return end.value
 
 
 def _unchanged(v: np.ndarray) -> np.ndarray:
