@@ -90,7 +90,12 @@ def test_a_lower_tolerance_goes_on(linear_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("method", "settings"),
-    [("extrapolation", {"kind": "mpe", "dimension": 4, "wait": 2}), ("anderson", {"type": 1, "depth": 4})],
+    [
+        ("extrapolation", {"kind": "mpe", "dimension": 4, "wait": 2}),
+        ("anderson", {"type": 1, "depth": 4}),
+        ("ngmres", {"depth": 4}),
+        ("ngmres", {"depth": 4, "eager": True}),
+    ],
 )
 def test_a_run_in_parts_is_the_run_in_one(tmp_path, method, settings):
     """Budgets that end within a window and at a jump; checkpoints are fewer than evaluations."""
