@@ -38,7 +38,7 @@ LEVELS = ("1e-1", "1e-2", "1e-3", "1e-4", "1e-5", "1e-6")
 TIGHT = {"ideal-age": 1e-6, "phosphorus": 1e-9}  # years and mmol m-3 per model year, drift at which a run ends
 YEARS = 500  # of a run, and evaluations of a peer
 DIRECT_YEARS = 30_000  # at most
-METHODS = ("auto", "newton", "ptc", "anderson", "extrapolation")
+METHODS = ("auto", "newton", "ptc", "anderson", "ngmres", "extrapolation")
 #: CasADi looks at the pattern of a dense Jacobian first, which takes longer than all the others together.
 SLOW = ("casadi.kinsol",)
 START = "the case's"

@@ -9,6 +9,7 @@ from solvers.extended import extended_continuation
 from solvers.extrapolation import extrapolation
 from solvers.inner import InnerProduct
 from solvers.newton_krylov import newton_krylov
+from solvers.ngmres import ngmres
 from solvers.picard import picard
 from solvers.pseudo_transient import pseudo_transient
 from solvers.requests import (
@@ -52,6 +53,7 @@ __all__ = [
     "extrapolation",
     "mean_state",
     "newton_krylov",
+    "ngmres",
     "picard",
     "pseudo_transient",
     "solve",

@@ -66,6 +66,15 @@ class Secants:
         self.damped = [] if pair is None else [between(pair, self.damping)]
         self.gram, self.rhs, self.reach = np.empty((0, 0)), np.empty(0), np.empty(0)
 
+    def drop_newest(self, last: Pair) -> None:
+        """Undo the last `add`, which followed `last`. What was dropped for it stays so."""
+        if not self.columns:
+            self.forget(last)
+            return
+        self.columns, self.damped = self.columns[:-1], self.damped[:-1]
+        self.rhs, self.gram = self.rhs[:-1] - self.gram[:-1, -1], self.gram[:-1, :-1]
+        self.reach = self.reach[:-1]
+
     def keep_newest(self, m: int) -> None:
         """The newest m differences at most."""
         drop = max(0, len(self.columns) - m)

@@ -15,6 +15,7 @@ from solvers import (
     extrapolation,
     mean_state,
     newton_krylov,
+    ngmres,
     picard,
     pseudo_transient,
     within,
@@ -60,6 +61,37 @@ class AndersonSettings(MethodSettings):
     conserve: bool = CONSERVE
 
 
+class NgmresSettings(MethodSettings):
+    """Settings of nonlinear GMRES; see `solvers.ngmres`."""
+
+    depth: int = Field(30, ge=1, description="differences held")
+    mixing: float = Field(1.0, gt=0, description="mixing parameter of the plain step (β)")
+    eager: bool = Field(
+        False, description="evaluate every plain step before it is combined, not only where a combination was refused"
+    )
+    select: Literal["difference", "none"] = Field(
+        "difference", description="take a combination only where it is good enough; none: take all"
+    )
+    gamma_a: float = Field(
+        2.0, gt=0, description="it is refused where its residual is this many times the least so far"
+    )
+    epsilon_b: float = Field(
+        0.1,
+        ge=0,
+        description="and where it is nearer to an older state than this share of its distance to the plain step",
+    )
+    delta_b: float = Field(
+        0.9, ge=0, description="but not for that where its residual is below this many times the least so far"
+    )
+    gamma_c: float = Field(2.0, gt=0, description="it is poor where its residual is this many times the least so far")
+    restart_after: int | None = Field(
+        2, ge=1, description="begin a new history after this many poor combinations in a row"
+    )
+    condition_limit: float = Field(1e7, gt=1, description="the oldest differences go while the condition is above it")
+    bounds: bool = BOUNDS
+    conserve: bool = CONSERVE
+
+
 class ExtrapolationSettings(MethodSettings):
     """Settings of vector extrapolation; see `solvers.extrapolation`."""
 
@@ -96,7 +128,11 @@ class NewtonSettings(MethodSettings):
     products: Literal["auto", "tangent", "difference"] = Field(
         "auto", description="how derivatives along a direction are had; auto: by the tangent where the map has one"
     )
-    difference: float = Field(1e-4, gt=0, description="size of the difference that a derivative is taken by")
+    difference: float | None = Field(
+        None,
+        gt=0,
+        description="size of the difference that a derivative is taken by; null: as the noise of the map asks",
+    )
     preconditioned: bool = Field(True, description="use the tendency of the map, where it gives one")
     recycle: int = Field(20, ge=0, description="derivatives of earlier Newton steps that help to solve the next")
     bounds: bool = BOUNDS
@@ -139,6 +175,7 @@ class AutoSettings(MethodSettings):
 METHODS: dict[str, type[MethodSettings]] = {
     "picard": PicardSettings,
     "anderson": AndersonSettings,
+    "ngmres": NgmresSettings,
     "extrapolation": ExtrapolationSettings,
     "ptc": PtcSettings,
     "newton": NewtonSettings,
@@ -223,6 +260,7 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         options["tangent"] = _by_tangent(options.pop("products"), model)
     algorithms: dict[str, Callable[..., Flow]] = {
         "anderson": anderson,
+        "ngmres": ngmres,
         "extrapolation": extrapolation,
         "ptc": pseudo_transient,
         "newton": newton_krylov,

@@ -43,6 +43,23 @@ def known_spectrum(eigenvalues: np.ndarray, seed: int, *, normal: bool = False) 
     return linear(V @ np.diag(eigenvalues) @ np.linalg.inv(V), random.normal(size=n), random.normal(size=n))
 
 
+def krylov_basis(A, r, k):
+    """Orthonormal vectors that span r, A r, ..., A^(k-1) r, (n, k)."""
+    basis, v = np.empty((len(r), 0)), r
+    for _ in range(k):
+        for _ in range(2):
+            v = v - basis @ (basis.T @ v)
+        basis = np.column_stack([basis, v / np.linalg.norm(v)])
+        v = A @ basis[:, -1]
+    return basis
+
+
+def gmres(A, b, x0, k):
+    """The k-th GMRES iterate for A x = b: the least residual over x0 + span(r, A r, ..., A^(k-1) r), r = b - A x0."""
+    basis = krylov_basis(A, b - A @ x0, k)
+    return x0 + basis @ np.linalg.lstsq(A @ basis, b - A @ x0, rcond=None)[0]
+
+
 def h_equation(n: int = 512, c: float = 0.99) -> Problem:
     """Chandrasekhar's H-equation, composite midpoint rule, from H = 1.
 

@@ -218,7 +218,9 @@ def test_anderson_keeps_total_phosphorus(phosphate):
     assert layout.inner.norm(again.x - result.x) < 1e-4
 
 
-@pytest.mark.parametrize(("method", "settings"), [("anderson", phosphorus.CASE.settings), ("extrapolation", {})])
+@pytest.mark.parametrize(
+    ("method", "settings"), [("anderson", phosphorus.CASE.settings), ("extrapolation", {}), ("ngmres", {})]
+)
 def test_a_run_keeps_total_phosphorus_at_every_evaluation(phosphate, tmp_path, method, settings):
     case = spinup.Case("phosphorus", "", lambda: phosphate, method=method, settings=settings, budget=60, tolerance=1e-8)
     ds = spinup.open(spinup.run(case, out=tmp_path / "run").path)

@@ -11,6 +11,7 @@ from helpers import LINEAR, NEWTON, assert_same_numbers
 import solvers
 import spinup
 from solvers import Outcome, Tangent
+from solvers.noise import SPACING
 from spinup.driver import Driver
 from spinup.errors import UsageError
 from spinup.function_map import FunctionMap
@@ -89,7 +90,12 @@ def test_a_lower_tolerance_goes_on(linear_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("method", "settings"),
-    [("extrapolation", {"kind": "mpe", "dimension": 4, "wait": 2}), ("anderson", {"type": 1, "depth": 4})],
+    [
+        ("extrapolation", {"kind": "mpe", "dimension": 4, "wait": 2}),
+        ("anderson", {"type": 1, "depth": 4}),
+        ("ngmres", {"depth": 4}),
+        ("ngmres", {"depth": 4, "eager": True}),
+    ],
 )
 def test_a_run_in_parts_is_the_run_in_one(tmp_path, method, settings):
     """Budgets that end within a window and at a jump; checkpoints are fewer than evaluations."""
@@ -158,6 +164,34 @@ def test_a_derivative_that_fails_is_taken_by_a_difference(tmp_path):
     assert ds.failed.values.tolist() == ds.tangent.values.tolist()
     assert spinup.resume(result.path, case=case).evaluations == result.evaluations  # failures are replayed
     np.testing.assert_allclose(ds.a.values[-1], 2.0, atol=1e-8)
+
+
+def test_stopped_within_the_measurement_of_noise_it_goes_on_to_the_same_numbers(tmp_path):
+    """A kill there is the same: what is replayed from the last checkpoint are the evaluations that are logged."""
+    random = np.random.default_rng(0)
+    Q = np.linalg.qr(random.normal(size=(60, 60)))[0]
+    M, R = Q @ np.diag(np.exp(-np.logspace(-2, 1, 60))) @ Q.T, 1e6 * random.normal(size=(60, 60))
+
+    def step(state):
+        a = state["a"]
+        return {"a": M @ (a - 0.002 * np.tanh(a) ** 2) + 0.01 + 1e-5 * np.sin(R @ a)}
+
+    def run(name, budget, store=None):
+        case = spinup.Case("x", "", lambda: FunctionMap(step, {"a": np.zeros(60)}), method="newton", budget=budget)
+        spinup.run(case, out=tmp_path / name, tolerance=1e-9, settings={"dimension": 5}, store=store or {})
+        return case
+
+    run("whole", 20)
+    poor = 6  # evaluation after a linear system that five derivatives did not solve
+    points = spinup.open(tmp_path / "whole").a_before.values[poor : poor + 4]
+    np.testing.assert_allclose(np.sqrt(np.mean(np.diff(points, axis=0) ** 2, axis=1)), SPACING, rtol=1e-6)
+    for cut in range(poor + 1, poor + 7):
+        case = run(f"cut-{cut}", cut, {"checkpoint_every": 1})
+        spinup.resume(tmp_path / f"cut-{cut}", case=case, budget=20)
+        for name in ("a", "a_before"):
+            np.testing.assert_array_equal(
+                spinup.open(tmp_path / f"cut-{cut}")[name].values, spinup.open(tmp_path / "whole")[name].values
+            )
 
 
 def test_derivatives_of_a_map_that_has_none(tmp_path):

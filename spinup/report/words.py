@@ -6,6 +6,7 @@ from collections.abc import Sequence
 METHODS = {
     "picard": "direct integration",
     "anderson": "Anderson acceleration",
+    "ngmres": "nonlinear GMRES",
     "extrapolation": "vector extrapolation",
     "ptc": "pseudo-transient continuation",
     "extended": "pseudo-transient continuation with the circulation's balance",

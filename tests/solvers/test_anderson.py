@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import h_equation, known_spectrum
+from problems import gmres, h_equation, known_spectrum, krylov_basis
 
 from solvers import Checkpoint, Evaluate, Failure, InnerProduct, Outcome, anderson, solve, within
 from solvers.inner import BLOCK
@@ -68,23 +68,6 @@ def test_it_ends_when_told():
 
 
 # --- the theorem -----------------------------------------------------------------------------------------------------
-
-
-def krylov_basis(A, r, k):
-    """Orthonormal vectors that span r, A r, ..., A^(k-1) r, (n, k)."""
-    basis, v = np.empty((len(r), 0)), r
-    for _ in range(k):
-        for _ in range(2):
-            v = v - basis @ (basis.T @ v)
-        basis = np.column_stack([basis, v / np.linalg.norm(v)])
-        v = A @ basis[:, -1]
-    return basis
-
-
-def gmres(A, b, x0, k):
-    """The k-th GMRES iterate for A x = b: the least residual over x0 + span(r, A r, ..., A^(k-1) r), r = b - A x0."""
-    basis = krylov_basis(A, b - A @ x0, k)
-    return x0 + basis @ np.linalg.lstsq(A @ basis, b - A @ x0, rcond=None)[0]
 
 
 @pytest.mark.parametrize("seed", range(4))
