@@ -1,5 +1,7 @@
 """The estimate of a run's error: how far the state is by the operator, and how far that has been wrong."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, diags_array
@@ -31,10 +33,10 @@ def residual(x: np.ndarray) -> np.ndarray:
     return np.expm1(-RATES) * (x - ANSWER)
 
 
-def estimator(store: Targets, *, strength: float = 1.0) -> ErrorEstimator:
+def estimator(store: Targets, *, strength: float = 1.0, note: Callable[[str], None] = str) -> ErrorEstimator:
     """Of x' = -a (x - answer), by an operator that has `strength` times a."""
     model = FunctionMap(lambda state: state, {"c": START}, name="decay")
-    found = ErrorEstimator(model, store)
+    found = ErrorEstimator(model, store, note)
     found.use(StepOperator(csr_array(diags_array(-strength * RATES)), 1), 0)
     return found
 
@@ -82,3 +84,11 @@ def test_a_target_that_jumps_counts_as_no_more_than_the_estimate_and_that_grows_
     found = sizes(estimator(Targets(), strength=0.5), states)
     assert found[1] <= np.hypot(1, MOVED) * 2 * true(states[1]) * 1.05
     assert found[2] == pytest.approx(1.5 * found[1])
+
+
+def test_the_memory_of_the_solves_is_told_once():
+    told: list[str] = []
+    found = estimator(Targets(), note=told.append)
+    found.use(StepOperator(csr_array(diags_array(-2 * RATES)), 1), 1)
+    # of a diagonal matrix, one entry of 12 bytes for each unknown
+    assert told == ["each solve has 40 unknowns; its LU factors take at most 480 bytes of memory"]
