@@ -93,8 +93,9 @@ def what_is_lumped(operator: StepOperator) -> tuple[np.ndarray | None, np.ndarra
 
 def memory_needed(operator: StepOperator) -> str:
     """The memory that the inverse of an operator takes, and how it is had, in a sentence for the user's log."""
+    shifted = extended_matrix(operator, 1.0)  # any rate: it has the entries of all that will be factorised
     try:
-        return memory_sentence(extended_matrix(operator), *what_is_lumped(operator))
+        return memory_sentence(shifted, *what_is_lumped(operator))
     except SingularMatrix as error:
         return f"the operator has no LU factors: {error}"
 
