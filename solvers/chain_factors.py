@@ -3,9 +3,10 @@
 A grid is such a chain, row by row: the link is all unknowns of a row of water columns. Block LU down the chain
 (G. H. Golub and C. F. Van Loan, Matrix Computations, 4th ed., 4.5.1), pivoting within a link, spends its time in dense
 matrix products. They are done in single precision, on a matrix whose rows and columns are scaled to a largest entry of
-one (D. Ruiz, Rutherford Appleton Laboratory report RAL-TR-2001-034); `refined` gets the digits back.
+one (D. Ruiz, Rutherford Appleton Laboratory report RAL-TR-2001-034); `factors.refined` gets the digits back.
 
-With links of b unknowns, L of them: 4 b^3 L operations and 2 b^2 L numbers of 4 bytes.
+With links of b unknowns, L of them: 4 b^3 L operations and b^2 L numbers of 4 bytes, besides what is sparse and, while
+factorising, two or three links more.
 """
 
 from collections.abc import Callable
@@ -13,11 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.krylov import fgmres
-
 SCALINGS = 3  # passes of Ruiz' scaling; each squares the way to one
-LARGEST_LINK = 6000  # unknowns; above it the sparse LU takes over
-KRYLOV = 40  # largest Krylov dimension of the refinement
 
 Solve = Callable[[np.ndarray], np.ndarray]
 
@@ -26,30 +23,18 @@ class SingularMatrix(ValueError):
     """There is nothing to solve with: the matrix is singular to working precision."""
 
 
-def factorise(matrix: Any, chain: np.ndarray | None = None) -> Solve:
-    """A function b -> x, (n,) each, with matrix x = b nearly, from LU factors of the sparse matrix (n, n).
-
-    chain: (n,) link of each unknown. Without it, or where a link is too wide to be dense, SciPy's sparse LU.
-    Raises SingularMatrix.
-    """
-    if chain is None or np.bincount(chain).max() > LARGEST_LINK:
-        return sparse_factors(matrix)
-    return chain_factors(matrix, chain)
-
-
-def sparse_factors(matrix: Any) -> Solve:
-    """The same by SuperLU in double precision."""
-    from scipy.sparse import csc_array  # in functions, here and below: importing it takes longer than all the rest
-    from scipy.sparse.linalg import splu
-
-    try:
-        return splu(csc_array(matrix)).solve
-    except RuntimeError as error:
-        raise SingularMatrix(str(error)) from error
+def chain_bytes(chain: np.ndarray) -> int:
+    """How many bytes `chain_factors` keeps of its links, dense factors and pivots."""
+    links = np.bincount(chain)
+    return int((4 * links**2 + 4 * links).sum())
 
 
 def chain_factors(matrix: Any, chain: np.ndarray) -> Solve:
-    """The same by block LU down the chain, in single precision."""
+    """A function b -> x, (n,) each, with matrix x = b nearly, from LU factors of the sparse matrix (n, n) in single
+    precision.
+
+    chain: (n,) integers from 0, the link of each unknown. Raises SingularMatrix.
+    """
     from scipy.linalg.lapack import sgetrf, sgetrs
     from scipy.sparse import csr_array, diags_array
 
@@ -105,13 +90,3 @@ def scaling(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
                 raise SingularMatrix("a row or a column of the matrix is empty")
             factor /= np.sqrt(largest)
     return left, right
-
-
-def refined(matrix: Any, solve: Solve, b: np.ndarray, tolerance: float, rows: np.ndarray) -> np.ndarray | None:
-    """x with matrix x = b, (n,), by flexible GMRES with `solve` before it; None where what is left of b, its rows
-    times `rows` (see `scaling`), is not below `tolerance` of it.
-    """
-    x, rest = fgmres(
-        lambda v: rows * (matrix @ v), rows * b, lambda v: solve(v / rows), tolerance=tolerance, dimension=KRYLOV
-    )
-    return x if rest <= tolerance else None

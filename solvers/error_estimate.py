@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.chain_factors import SingularMatrix, Solve, factorise, refined, scaling
+from solvers.chain_factors import SingularMatrix, scaling
+from solvers.factors import REFINEMENT, Factors, factorise, memory_sentence, refined
 from solvers.requests import StepOperator
 
 LINEAR_TOLERANCE = 1e-8  # of the linear solve, in rows scaled to a largest entry near one
@@ -33,9 +34,8 @@ class TendencyInverse:
     def __init__(self, operator: StepOperator, rate: float = 0.0) -> None:
         self._operator = operator
         self._left = operator.left
-        self._chain = None if operator.border is None else operator.border.chain
-        self._own = self._matrix(rate)
-        self._factors: Solve = factorise(self._own, self._chain)
+        self._own = extended_matrix(operator, rate)
+        self._factors = self._factorise(self._own)
         self._rows, _ = scaling(self._own)
         self._last: tuple[np.ndarray, int, np.ndarray] | None = None  # r, steps and P_s^-1 r
 
@@ -55,27 +55,49 @@ class TendencyInverse:
         n = len(r)
         right = self._left @ (r * (self._operator.steps / steps))
         z: np.ndarray | None
-        if rate is None and self._chain is None:
+        if rate is None and self._factors.exact:
             z = self._factors(right)
         else:
-            matrix = self._own if rate is None else self._matrix(rate)
+            matrix = self._own if rate is None else extended_matrix(self._operator, rate)
             right = np.concatenate([right, np.zeros(matrix.shape[0] - n)])
             z = refined(matrix, self._factors, right, LINEAR_TOLERANCE, self._rows)
             if z is None and rate is not None:
-                z = refined(matrix, factorise(matrix, self._chain), right, LINEAR_TOLERANCE, self._rows)
+                z = refined(matrix, self._factorise(matrix), right, LINEAR_TOLERANCE, self._rows)
         if z is None or not np.isfinite(z).all():
-            raise SingularMatrix("the operator is nearly singular")
+            approximate = self._factors.dimension > REFINEMENT
+            raise SingularMatrix(
+                "the iterations did not get there" if approximate else "the operator is nearly singular"
+            )
         return z[:n] - r
 
-    def _matrix(self, rate: float | np.ndarray) -> Any:
-        from scipy.sparse import block_array, csr_array, diags_array
+    def _factorise(self, matrix: Any) -> Factors:
+        return factorise(matrix, *what_is_lumped(self._operator))
 
-        operator = self._operator
-        rates = np.broadcast_to(np.asarray(rate, float), operator.matrix.shape[:1])
-        matrix = operator.steps * operator.matrix - self._left @ diags_array(rates)
-        if (border := operator.border) is not None:
-            matrix = block_array([[matrix, operator.steps * border.response], [border.source, border.balance]])
-        return csr_array(matrix)
+
+def extended_matrix(operator: StepOperator, rate: float | np.ndarray = 0.0) -> Any:
+    """The sparse matrix of the header, (n + m, n + m); without a border (n, n). rate: s, or one for each unknown of
+    x, (n,)."""
+    from scipy.sparse import block_array, csr_array, diags_array
+
+    rates = np.broadcast_to(np.asarray(rate, float), operator.matrix.shape[:1])
+    matrix = operator.steps * operator.matrix - operator.left @ diags_array(rates)
+    if (border := operator.border) is not None:
+        matrix = block_array([[matrix, operator.steps * border.response], [border.source, border.balance]])
+    return csr_array(matrix)
+
+
+def what_is_lumped(operator: StepOperator) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The chain and the aggregates of the extended matrix, where they are known."""
+    return (None, None) if operator.border is None else (operator.border.chain, operator.border.aggregates)
+
+
+def memory_needed(operator: StepOperator) -> str:
+    """The memory that the inverse of an operator takes, and how it is had, in a sentence for the user's log."""
+    shifted = extended_matrix(operator, 1.0)  # any rate: it has the entries of all that will be factorised
+    try:
+        return memory_sentence(shifted, *what_is_lumped(operator))
+    except SingularMatrix as error:
+        return f"the operator has no LU factors: {error}"
 
 
 #: A method and the estimate of a run's error ask for the same inverse in turn: it is factorised once.

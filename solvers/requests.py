@@ -65,12 +65,14 @@ class Border:
     source: (m, n). balance: (m, m), not singular. All sparse.
     chain: (n + m,) integers from 0: the link of a chain that each unknown of (x, y) belongs to; the links are coupled
     to their neighbours in the chain only.
+    aggregates: (n + m,) integers from 0: what each unknown of (x, y) is lumped into where memory is short; or unknown.
     """
 
     response: Any
     source: Any
     balance: Any
     chain: np.ndarray
+    aggregates: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

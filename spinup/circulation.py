@@ -204,16 +204,24 @@ def chain_of_rows(grid: CGrid, circulation: Circulation, tracers: int) -> np.nda
     """Link of each unknown (tracers, u, v, p_s) in a chain of rows of water columns, from south to north where the grid
     is cyclic, else along its longer side."""
     _, ny, nx = grid.shape
-    columns = np.concatenate(
-        [
-            *[np.flatnonzero(grid.mask.ravel()) % (ny * nx)] * tracers,
-            circulation.u % (ny * nx),
-            circulation.v % (ny * nx),
-            circulation.pressure,
-        ]
-    )
-    link = columns // nx if grid.cyclic or ny >= nx else columns % nx
-    return np.unique(link, return_inverse=True)[1]
+    row, column = np.divmod(np.concatenate(_places(grid, circulation, tracers)) % (ny * nx), nx)
+    return np.unique(row if grid.cyclic or ny >= nx else column, return_inverse=True)[1]
+
+
+def lumped_columns(grid: CGrid, circulation: Circulation, tracers: int) -> np.ndarray:
+    """What each unknown (tracers, u, v, p_s) is lumped into where those of 2 x 2 water columns are one: unknowns of the
+    same kind and level, integers from 0 (A. Bardin, F. Primeau and K. Lindsay, Ocean Modelling 73 (2014), 45-58)."""
+    places = _places(grid, circulation, tracers)
+    kind = np.repeat(np.arange(len(places)), [len(cells) for cells in places])
+    level, row, column = np.unravel_index(np.concatenate(places), grid.shape)
+    blocks = np.ravel_multi_index((kind, level, row // 2, column // 2), (len(places), *grid.shape))
+    return np.unique(blocks, return_inverse=True)[1]
+
+
+def _places(grid: CGrid, circulation: Circulation, tracers: int) -> list[np.ndarray]:
+    """Flat cell (z, y, x) of the unknowns of each tracer, of u, v and p_s, the last in the lowest level."""
+    ocean = np.flatnonzero(grid.mask.ravel())
+    return [*[ocean] * tracers, circulation.u, circulation.v, circulation.pressure]
 
 
 def _one_of_each_basin(divergence: Sparse) -> np.ndarray:

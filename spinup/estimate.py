@@ -14,11 +14,12 @@ true distance lies within it. An estimate says nothing of *which* equilibrium is
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from solvers import Evaluate, SingularMatrix, StepOperator
-from solvers.error_estimate import tendency_inverse
+from solvers.error_estimate import memory_needed, tendency_inverse
 from spinup.maps import FixedPointMap
 from spinup.state import Layout, State
 from spinup.store import RunStore
@@ -33,11 +34,15 @@ BY_DECAY = (1.0, None)  # it is a lower bound
 
 
 class ErrorEstimator:
-    """Estimates for one run. Its own operators are kept in the store, so that a resumed run estimates the same."""
+    """Estimates for one run. Its own operators are kept in the store, so that a resumed run estimates the same.
 
-    def __init__(self, model: FixedPointMap, store: RunStore) -> None:
+    note: told once how much memory the run's solves take, before the first of them.
+    """
+
+    def __init__(self, model: FixedPointMap, store: RunStore, note: Callable[[str], None]) -> None:
         self._model = model
         self._store = store
+        self._note = note
         self._operator: StepOperator | None = None
         self._made = -1  # the evaluation before which the operator was made
         self._slowest = SLOWEST if model.conserved else 0.0
@@ -50,6 +55,8 @@ class ErrorEstimator:
 
     def use(self, operator: StepOperator, number: int) -> None:
         """The method asked for this operator before evaluation `number`: it serves here too."""
+        if self._operator is None:
+            self._note(memory_needed(operator))
         self._operator, self._made = operator, number
 
     def prepare(self, after: State, number: int) -> float:

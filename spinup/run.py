@@ -257,7 +257,7 @@ def _drive(model: FixedPointMap, store: RunStore, progress: Progress, flag: Stop
             flag,
             progress.evaluated,
             progress.note,
-            ErrorEstimator(model, store),
+            ErrorEstimator(model, store, progress.note),
         )
         outcome = driver.run()
         store.set_outcome(outcome.value)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from solvers import Border, StepOperator
-from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance
+from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, lumped_columns
 from spinup.compilation import use_compilation_cache
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
@@ -269,9 +269,9 @@ class VerosMap:
             raise UsageError(f"the balance of the circulation is not known for {self.name}: it has {reason}")
         slopes = {name: coefficients[f"drho_d{name}"] for name in TRACERS}
         balance = circulation_balance(self._grid, coefficients["kappaM"], self.fields(state), slopes)
-        chain = chain_of_rows(self._grid, balance, len(self._accelerate))
+        chain, lumps = (of(self._grid, balance, len(self._accelerate)) for of in (chain_of_rows, lumped_columns))
         response = (self.dt * balance.advection).tocsr()
-        return replace(found, border=Border(response, balance.source, balance.balance, chain))
+        return replace(found, border=Border(response, balance.source, balance.balance, chain, lumps))
 
     @property
     def no_circulation(self) -> str:

@@ -7,8 +7,8 @@ import pytest
 from scipy.sparse.linalg import spsolve
 
 import spinup
-from solvers.chain_factors import factorise
-from spinup.circulation import CGrid, Circulation, chain_of_rows, circulation_balance
+from solvers.factors import factorise
+from spinup.circulation import CGrid, Circulation, chain_of_rows, circulation_balance, lumped_columns
 from spinup.veros_circulation import interior
 
 NZ, NY, NX = 5, 10, 8
@@ -359,6 +359,25 @@ def test_all_tracers_of_a_column_are_in_one_link():
     np.testing.assert_array_equal(chain[:n], np.nonzero(grid.mask)[1])
     np.testing.assert_array_equal(chain[n : 2 * n], chain[:n])
     np.testing.assert_array_equal(chain[2 * n :], chain_of_rows(grid, circulation, tracers=1)[n:])
+
+
+def test_cells_are_lumped_2x2_with_their_own_kind_and_level():
+    """Each unknown's kind, level, row and column, from a grid of labels; an island leaves smaller lumps."""
+    grid = c_grid(island())
+    circulation = balance_of(grid)
+    lumps = lumped_columns(grid, circulation, tracers=2)
+    tracer = np.flatnonzero(grid.mask)
+    level, row, column = np.unravel_index(
+        np.concatenate([tracer, tracer, circulation.u, circulation.v, circulation.pressure]), grid.shape
+    )
+    sizes = (len(tracer), len(tracer), len(circulation.u), len(circulation.v), len(circulation.pressure))
+    kind = np.repeat(np.arange(5), sizes)
+    assert lumps.shape == (2 * grid.mask.sum() + circulation.balance.shape[0],)
+    np.testing.assert_array_equal(np.unique(lumps), np.arange(lumps.max() + 1))
+    labels = np.stack([kind, level, row // 2, column // 2])
+    together = lumps[:, None] == lumps
+    np.testing.assert_array_equal(together, (labels[:, :, None] == labels[:, None]).all(axis=0))
+    assert np.bincount(lumps).max() == 4
 
 
 def test_two_tracers_act_by_their_density_alone():

@@ -1,5 +1,7 @@
 """The estimate of a run's error: how far the state is by the operator, and how far that has been wrong."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, diags_array
@@ -34,10 +36,10 @@ def residual(x: np.ndarray) -> np.ndarray:
     return np.expm1(-RATES) * (x - ANSWER)
 
 
-def estimator(store: Targets, *, strength: float = 1.0) -> ErrorEstimator:
+def estimator(store: Targets, *, strength: float = 1.0, note: Callable[[str], None] = str) -> ErrorEstimator:
     """Of x' = -a (x - answer), by an operator that has `strength` times a."""
     model = FunctionMap(lambda state: state, {"c": START}, name="decay")
-    found = ErrorEstimator(model, store)
+    found = ErrorEstimator(model, store, note)
     found.use(StepOperator(csr_array(diags_array(-strength * RATES)), 1), 0)
     return found
 
@@ -112,3 +114,11 @@ def test_the_interval_goes_with_what_the_estimate_is_made_of(tmp_path, linear_ru
     assert result.error_interval["c"] == pytest.approx([f * result.error["c"] for f in BY_OPERATOR])
     assert (run.c_error_estimate_low < true(run.c.values[-1])).values[-1]
     assert "between" in " ".join(sentences(report_numbers([tmp_path / "run"])))
+
+
+def test_the_memory_of_the_solves_is_told_once():
+    told: list[str] = []
+    found = estimator(Targets(), note=told.append)
+    found.use(StepOperator(csr_array(diags_array(-2 * RATES)), 1), 1)
+    # of a diagonal matrix, one entry of 12 bytes for each unknown
+    assert told == ["each solve has 40 unknowns; its LU factors take at most 480 bytes of memory"]

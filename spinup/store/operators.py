@@ -24,6 +24,8 @@ def operator_tree(operator: StepOperator) -> dict[str, Any]:
     if operator.border is not None:
         matrices |= {part: getattr(operator.border, part) for part in BORDER}
         tree["chain"] = operator.border.chain
+        if operator.border.aggregates is not None:
+            tree["aggregates"] = operator.border.aggregates
     return tree | sparse_tree(matrices)
 
 
@@ -39,7 +41,11 @@ def read_operator(path: Path, name: str) -> tuple[StepOperator, float] | None:
         return None
     tree, record = kept
     matrices = read_sparse(tree)
-    border = Border(**{part: matrices[part] for part in BORDER}, chain=tree["chain"]) if "chain" in tree else None
+    border = None
+    if "chain" in tree:  # the aggregates are not there where an older version wrote it
+        border = Border(
+            **{part: matrices[part] for part in BORDER}, chain=tree["chain"], aggregates=tree.get("aggregates")
+        )
     return StepOperator(matrices["matrix"], tree["steps"], matrices.get("implicit"), border), record["years"]
 
 

@@ -1,13 +1,16 @@
 """LU down a chain of links: what it solves is what a dense solve gives."""
 
+import inspect
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array, diags_array
 
-from solvers import SingularMatrix, chain_factors
-from solvers.chain_factors import factorise, refined, scaling
+from solvers import SingularMatrix, factors
+from solvers.chain_factors import chain_bytes, chain_factors, scaling
+from solvers.factors import factorise, refined
 
 
 def chained(sizes: list[int], seed: int, *, diagonal: float = 4.0) -> tuple[csr_array, np.ndarray]:
@@ -85,9 +88,9 @@ def test_without_a_chain_the_sparse_lu_in_double_precision():
 def test_a_link_too_wide_to_be_dense_goes_to_the_sparse_lu(monkeypatch):
     matrix, chain = chained([5, 2, 8, 3], 1)
     b = np.random.default_rng(2).normal(size=18)
-    monkeypatch.setattr(chain_factors, "LARGEST_LINK", 8)
+    monkeypatch.setattr(factors, "LARGEST_LINK", 8)
     assert not np.array_equal(factorise(matrix, chain)(b), factorise(matrix)(b))
-    monkeypatch.setattr(chain_factors, "LARGEST_LINK", 7)
+    monkeypatch.setattr(factors, "LARGEST_LINK", 7)
     np.testing.assert_array_equal(factorise(matrix, chain)(b), factorise(matrix)(b))
 
 
@@ -138,3 +141,10 @@ def test_scaling_brings_the_largest_entries_near_one():
         assert before.max() > 1e9 * before.min()
         assert after.min() > 0.03
         assert after.max() < 2.0
+
+
+def test_the_memory_of_the_factors_is_known_before():
+    """What the solve holds of dense factors and pivots, to the byte."""
+    matrix, chain = chained([5, 2, 8, 3], 1)
+    cells = inspect.getclosurevars(chain_factors(matrix, chain)).nonlocals
+    assert sum(lu.nbytes + pivots.nbytes for lu, pivots in cells["factors"]) == chain_bytes(chain)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, diags_array, eye_array
 
-from solvers import Border, SingularMatrix, StepOperator, error_estimate
-from solvers.error_estimate import tendency_inverse
+from solvers import Border, SingularMatrix, StepOperator, error_estimate, factors, memory
+from solvers.error_estimate import TendencyInverse, tendency_inverse
 
 N, STEPS = 60, 40
 DIFFUSION = csr_array(0.2 * diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(N, N)))
@@ -107,3 +107,12 @@ def test_a_border_answers():
 def test_an_operator_that_damps_nothing_is_singular():
     with pytest.raises(SingularMatrix):
         error_estimate(StepOperator(csr_array((N, N)), STEPS), np.ones(N), STEPS)
+
+
+def test_iterations_that_do_not_get_there_are_named(monkeypatch):
+    """Of a solve without factors that fit, the reason is not that the operator is singular."""
+    monkeypatch.setattr(memory, "usable", lambda: 0.0)
+    monkeypatch.setattr(factors, "ITERATIONS", 41)
+    monkeypatch.setattr(factors, "incomplete_factors", lambda matrix: lambda b: b)
+    with pytest.raises(SingularMatrix, match="iterations"):
+        TendencyInverse(operator())(np.cos(np.arange(N)))

@@ -23,8 +23,10 @@ from solvers import (
     Outcome,
     StepOperator,
     error_estimate,
+    memory,
 )
-from solvers.error_estimate import tendency_inverse
+from solvers.chain_factors import chain_bytes
+from solvers.error_estimate import memory_needed, tendency_inverse
 from solvers.extended import limited_step, size_without_outliers
 
 N, PERIOD = 40, 60
@@ -148,6 +150,22 @@ def test_far_fewer_cycles_with_the_border_than_without():
     plain, outcome = drive(start(), replace(OPERATOR, border=None))
     assert outcome is Outcome.CONVERGED
     assert cycles(bordered) < cycles(plain) / 10
+
+
+def test_a_whole_solve_where_the_factors_do_not_fit(monkeypatch):
+    """Cells lumped in pairs: as many cycles, the same states to the tolerance of the linear solve."""
+    border = OPERATOR.border
+    lumped = replace(OPERATOR, border=replace(border, aggregates=np.arange(2 * N) // 2))
+    start = partial(method, stop=lambda x, g: np.abs(g - x).max() < 1e-7, stall_after=100)
+    expected, _ = drive(start())
+    assert "LU factors take" in memory_needed(lumped)
+    monkeypatch.setattr(memory, "usable", lambda: chain_bytes(border.chain) - 1.0)
+    assert "40 lumped unknowns" in memory_needed(lumped)
+    tendency_inverse.cache_clear()
+    found, outcome = drive(start(), lumped)
+    assert outcome is Outcome.CONVERGED
+    assert cycles(found) == cycles(expected)
+    np.testing.assert_allclose(saved(found)[-1]["x"], saved(expected)[-1]["x"], atol=1e-6)
 
 
 def test_the_implicit_part_of_the_step_changes_nothing():

@@ -1,0 +1,149 @@
+"""What a sparse matrix is solved with: LU factors where they fit into memory, else an approximate inverse.
+
+    LU down the chain of links     single precision       `chain_factors`
+    sparse LU                      double precision       without a chain, or where a link is too wide to be dense
+    lumped unknowns and strips     where LU does not fit  `lumped`
+    incomplete LU                  the same, where it is not known what to lump
+
+All but the second need `refined`, which says so where an inverse is not good enough.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solvers import memory
+from solvers.chain_factors import SingularMatrix, Solve, chain_bytes, chain_factors
+from solvers.krylov import fgmres
+from solvers.lumped import lumped_chain, lumped_factors, strip_width
+
+LARGEST_LINK = 6000  # unknowns; above it the sparse LU takes over
+REFINEMENT = 40  # largest Krylov dimension where the factors are of single precision, or of a matrix nearby
+ITERATIONS = 300  # the same where an inverse is approximate
+DROPPED, FILL = 1e-4, 10.0  # of incomplete factors: entries left out, in units of the largest; entries, in the matrix's
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """A function b -> x, (n,) each, with matrix x = b nearly.
+
+    dimension: largest Krylov dimension of `refined` with it. exact: whether it needs none of it.
+    """
+
+    solve: Solve
+    dimension: int = REFINEMENT
+    exact: bool = False
+
+    def __call__(self, b: np.ndarray) -> np.ndarray:
+        return self.solve(b)
+
+
+def factorise(
+    matrix: Any, chain: np.ndarray | None = None, aggregates: np.ndarray | None = None, *, limit: float | None = None
+) -> Factors:
+    """What the sparse matrix (n, n) is solved with.
+
+    chain: (n,) link of each unknown. aggregates: (n,) integers from 0, what each unknown is lumped into where LU
+    factors do not fit. limit: bytes that LU factors may take, by default `memory.usable()`. Raises SingularMatrix.
+    """
+    limit = memory.usable() if limit is None else limit
+    if memory.BYTES * matrix.shape[0] ** 2 <= limit or lu_bytes(matrix, chain, limit) <= limit:
+        if (links := dense_links(chain)) is not None:
+            return Factors(chain_factors(matrix, links))
+        return Factors(sparse_factors(matrix), exact=chain is None)
+    if chain is None or aggregates is None:
+        return Factors(incomplete_factors(matrix), ITERATIONS)
+
+    def of_lumped(lumped: Any, links: np.ndarray) -> Solve:
+        return factorise(lumped, links, limit=limit)
+
+    return Factors(lumped_factors(matrix, chain, aggregates, limit, of_lumped), ITERATIONS)
+
+
+def memory_sentence(
+    matrix: Any, chain: np.ndarray | None = None, aggregates: np.ndarray | None = None, *, limit: float | None = None
+) -> str:
+    """The memory that `factorise` will take, and what it does where LU factors do not fit, for the user's log.
+
+    Raises SingularMatrix.
+    """
+    limit = memory.usable() if limit is None else limit
+    n, dense = matrix.shape[0], dense_links(chain) is not None
+    size = lu_bytes(matrix, chain, limit)
+    solves = f"each solve has {n} unknowns; its LU factors"
+    if size <= limit:
+        return f"{solves} take {'' if dense else 'at most '}{in_words(size)} of memory"
+    short = (
+        f"{solves} {'would' if dense else 'might'} take {in_words(size)} of memory{'' if dense else ' or more'}, and "
+        f"may have {in_words(limit)}: iterations instead, which take longer"
+    )
+    vectors = 2 * ITERATIONS * n * 8.0  # the most that flexible GMRES keeps
+    if chain is None or aggregates is None:
+        size = FILL * matrix.nnz * memory.BYTES + vectors
+        return f"{short} and may not get there, with incomplete factors (at most {in_words(size)})"
+    links = lumped_chain(chain, aggregates)
+    width, size = strip_width(matrix, chain, limit)
+    size += chain_bytes(links) + vectors
+    return f"{short}, with {len(links)} lumped unknowns and strips of {width} links (at most {in_words(size)})"
+
+
+def lu_bytes(matrix: Any, chain: np.ndarray | None, enough: float) -> float:
+    """The bytes of the LU factors of the matrix, or an upper bound of them; beyond `enough`, some number beyond."""
+    links = dense_links(chain)
+    return memory.sparse_bytes(matrix, enough) if links is None else chain_bytes(links)
+
+
+def dense_links(chain: np.ndarray | None) -> np.ndarray | None:
+    """The chain, where its links are not too wide to be dense."""
+    return None if chain is None or np.bincount(chain).max() > LARGEST_LINK else chain
+
+
+def in_words(size: float) -> str:
+    """So many bytes, to two digits."""
+    for unit in ("bytes", "kB", "MB"):
+        if size < 999.5:
+            return f"{float(f'{size:.2g}'):g} {unit}"
+        size /= 1000
+    return f"{float(f'{size:.2g}'):g} GB"
+
+
+def sparse_factors(matrix: Any) -> Solve:
+    """A function b -> x, (n,) each, with matrix x = b, by SuperLU in double precision. Raises SingularMatrix."""
+    from scipy.sparse import csc_array  # in functions, here and below: importing it takes longer than all the rest
+    from scipy.sparse.linalg import splu
+
+    try:
+        return splu(csc_array(matrix)).solve
+    except RuntimeError as error:
+        raise SingularMatrix(str(error)) from error
+
+
+def incomplete_factors(matrix: Any) -> Solve:
+    """The same roughly, by incomplete LU. Raises SingularMatrix, also where the incomplete factors alone are."""
+    from scipy.sparse import csc_array
+    from scipy.sparse.linalg import spilu
+
+    try:
+        return spilu(csc_array(matrix), drop_tol=DROPPED, fill_factor=FILL).solve
+    except RuntimeError as error:
+        raise SingularMatrix(
+            f"LU factors do not fit into memory and incomplete ones are singular ({error}): more memory is needed"
+        ) from error
+
+
+def refined(matrix: Any, factors: Factors, b: np.ndarray, tolerance: float, rows: np.ndarray) -> np.ndarray | None:
+    """x with matrix x = b, (n,), by flexible GMRES with `factors` before it; None where what is left of b, its rows
+    times `rows` (see `scaling`), is not below `tolerance` of it. Raises SingularMatrix.
+    """
+
+    def precondition(v: np.ndarray) -> np.ndarray:
+        x = factors(v / rows)
+        if not np.isfinite(x).all():
+            raise SingularMatrix("the factors are nearly singular")
+        return x
+
+    x, rest = fgmres(
+        lambda v: rows * (matrix @ v), rows * b, precondition, tolerance=tolerance, dimension=factors.dimension
+    )
+    return x if rest <= tolerance else None
