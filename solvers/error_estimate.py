@@ -100,8 +100,16 @@ def memory_needed(operator: StepOperator) -> str:
         return f"the operator has no LU factors: {error}"
 
 
-#: A method and the estimate of a run's error ask for the same inverse in turn: it is factorised once.
-tendency_inverse: Callable[[StepOperator, float], TendencyInverse] = lru_cache(maxsize=1)(TendencyInverse)
+Inverse = Callable[..., np.ndarray]  # as TendencyInverse is called
+
+
+@lru_cache(maxsize=1)
+def tendency_inverse(operator: StepOperator, rate: float) -> Inverse:
+    """P_s^-1 of an operator, of one with seasons by their product. A method and the estimate of a run's error ask for
+    the same inverse in turn: it is factorised once. Raises SingularMatrix."""
+    from solvers.seasons import SeasonalInverse  # which is made of TendencyInverse
+
+    return SeasonalInverse(operator, rate) if operator.seasons else TendencyInverse(operator, rate)
 
 
 def error_estimate(operator: StepOperator, r: np.ndarray, steps: int) -> np.ndarray:

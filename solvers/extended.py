@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix
-from solvers.error_estimate import TendencyInverse, tendency_inverse
+from solvers.error_estimate import Inverse, tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Note, Operator, Outcome, StepOperator, Stop
 
@@ -126,7 +126,7 @@ def extended_continuation(
     jump: Array = saved.get("jump")
 
     def survived(
-        operator: StepOperator, inverse: TendencyInverse | None, r: np.ndarray, step: float
+        operator: StepOperator, inverse: Inverse | None, r: np.ndarray, step: float
     ) -> Generator[Evaluate, Any, tuple]:
         """The first step that the map survives: where it leads, what the relaxation makes of it, Δτ."""
         candidate, relaxed = x, Failure("")
@@ -145,7 +145,7 @@ def extended_continuation(
             step *= SHRINK
         return candidate, relaxed, step
 
-    def held(inverse: TendencyInverse, r: np.ndarray, size: float) -> bool:
+    def held(inverse: Inverse, r: np.ndarray, size: float) -> bool:
         """Whether the limits hold a step of the last Δτ below BACK times one of this size."""
         try:
             return inner.norm(limited_step(inverse, r, steps, step, own, min(limit, reach * last))) <= BACK * size
@@ -229,7 +229,7 @@ def size_without_outliers(v: np.ndarray, inner: InnerProduct) -> float:
 
 
 def limited_step(
-    inverse: TendencyInverse, r: np.ndarray, steps: int, pseudo_time: float, groups: np.ndarray, limit: float
+    inverse: Inverse, r: np.ndarray, steps: int, pseudo_time: float, groups: np.ndarray, limit: float
 ) -> np.ndarray:
     """dx of the header, (n,), no unknown of which moves farther than `limit`. Raises SingularMatrix."""
     rates = np.full(len(r), 1 / pseudo_time)

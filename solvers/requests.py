@@ -82,12 +82,16 @@ class StepOperator:
     matrix: M (J - I), sparse (n, n). steps: time steps in a period, so that steps * (J - I) is the linearised tendency
     of a period.
     implicit: M, sparse (n, n): the implicit part of the step, by which J is multiplied so that it is local; None for I.
+    seasons: where the forcing goes through a cycle of `cycle_steps` time steps, the operators of its parts, of equal
+    length and in their order; the rest is then their mean (`solvers.seasons`).
     """
 
     matrix: Any
     steps: int
     implicit: Any = None
     border: Border | None = None
+    seasons: tuple["StepOperator", ...] = ()
+    cycle_steps: int = 0
 
     @property
     def left(self) -> Any:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from solvers import Border, StepOperator
+from solvers.seasons import of_seasons
 from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, lumped_columns
 from spinup.compilation import use_compilation_cache
 from spinup.devices import check_devices
@@ -37,6 +38,7 @@ from spinup.veros_slopes import Slopes, none_held, slope_shares, slopes_held
 
 GHOST_DIMS = ("xt", "yt", "xu", "yu")
 TIMESTEPS = "timesteps"
+SEASONS = 2  # operators of a year whose forcing has seasons
 LEVELS = {"taum1": 0, "tau": 1, "taup1": 2}  # canonical order of the time levels
 
 #: What is known of Veros' tracers beyond their own metadata: CF name, scale of the inner product
@@ -204,6 +206,7 @@ class VerosMap:
         self.years = self.period.years
         self.cycle_steps = self._cycle() if seasonal else 0
         self._restart_file = restart_file
+        self._way: tuple[State, State, int] | None = None  # a state, one that it led to, and after how many steps
         self.conserved: tuple[tuple[str, ...], ...] = ()  # every setup has its own sources and sinks
         self.diagnostics = available(self._template.settings)
 
@@ -235,7 +238,8 @@ class VerosMap:
         if toward is not None:
             now = self.fields(state)
             increments = {n: self._share(jnp.asarray((toward[n] - now[n]) / steps)) for n in self._accelerate}
-        out = dict(self._advance(state, steps, increments))
+        begin, done = (state, 0) if toward is not None else self._on_the_way(state, steps)
+        out = dict(self._advance(begin, steps - done, increments))
         if not bool(jnp.isfinite(out["u"]).all()):
             raise ModelFailure(f"{self.name} blew up: u is not finite after {steps} steps of {self.dt:g} s")
         return out
@@ -254,7 +258,29 @@ class VerosMap:
 
     def operator(self, state: State, *, border: bool = False) -> StepOperator:
         """The sparse Jacobian of one step of the accelerated tracers (see `veros_operator`); with `border`, the answer
-        of the circulation too (see `circulation`)."""
+        of the circulation too (see `circulation`).
+
+        Where the forcing has seasons, those of the middle of each half of the year that begins at `state`. The way
+        there is not integrated again by an `advance` from the same state."""
+        if not self.cycle_steps:
+            return self._operator_at(state, border=border)
+        parts, begin, done = [], state, 0
+        for number in range(SEASONS):
+            at = (2 * number + 1) * self.cycle_steps // (2 * SEASONS)
+            begin, done = self.advance(begin, at - done), at
+            parts.append(self._operator_at(begin, border=border))
+        self._way = (dict(state), begin, done)
+        return of_seasons(parts, self.cycle_steps)
+
+    def _on_the_way(self, state: State, steps: int) -> tuple[State, int]:
+        """The state on the way of `steps` from `state` that is known already, and its steps."""
+        if self._way is None or self._way[2] > steps:
+            return state, 0
+        begin, later, done = self._way
+        same = all(state[name] is value or np.array_equal(state[name], value) for name, value in begin.items())
+        return (later, done) if same else (state, 0)
+
+    def _operator_at(self, state: State, *, border: bool) -> StepOperator:
 
         def implicit_of(coefficients: Coefficients) -> Sparse:
             mixing = [vertical_mixing(self._grid, coefficients[name], self.dt) for name in ("K_33", "kappaH")]
@@ -286,7 +312,7 @@ class VerosMap:
     @cached_property
     def operator_years(self) -> float:
         """Model years that `operator` costs."""
-        return self.step_years * probes(self.layout, cyclic=self._cyclic)
+        return self.step_years * probes(self.layout, cyclic=self._cyclic) * (SEASONS if self.cycle_steps else 1)
 
     @cached_property
     def layout(self) -> Layout:

@@ -8,6 +8,7 @@ import pytest
 from scipy.sparse import csr_array, eye_array
 
 from solvers import Border, StepOperator
+from solvers.seasons import of_seasons
 from spinup.store import RunStore
 from spinup.store.operators import operator_tree
 
@@ -30,3 +31,17 @@ def test_what_is_lumped_is_kept_where_it_is_known(aggregates, linear_run, tmp_pa
         assert found.border.aggregates is None
     else:
         np.testing.assert_array_equal(found.border.aggregates, aggregates)
+
+
+def test_the_seasons_of_a_year_are_kept(linear_run, tmp_path):
+    parts = [StepOperator(k * ONE, 5, 6 * ONE, replace(BORDER, response=k * ONE)) for k in (1.0, 3.0)]
+    with RunStore.resume(shutil.copytree(linear_run, tmp_path / "run")) as store:
+        store.save_operator(of_seasons(parts, 4), 1.5)
+        found, _ = store.load_operator(len(store.records))
+    assert found.cycle_steps == 4
+    for part, kept in zip(parts, found.seasons, strict=True):
+        for name in ("matrix", "implicit"):
+            np.testing.assert_array_equal(getattr(kept, name).toarray(), getattr(part, name).toarray())
+        np.testing.assert_array_equal(kept.border.response.toarray(), part.border.response.toarray())
+    np.testing.assert_array_equal(found.matrix.toarray(), 2 * ONE.toarray())
+    np.testing.assert_array_equal(found.border.response.toarray(), 2 * ONE.toarray())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import assert_same_numbers
 from scipy.sparse import csr_array, eye_array
 
 import spinup
@@ -276,6 +277,33 @@ def test_residuals_of_a_seasonal_map_are_of_whole_years(seasonal):
     evaluations = [(r.steps, r.spread) for r in requests if isinstance(r, Evaluate)]
     assert len(evaluations) >= 4
     assert evaluations[:4] == [(366, False), (40, True)] * 2
+
+
+def test_the_operator_of_a_year_knows_its_halves_and_the_way_there(seasonal):
+    """The year is not integrated twice, and is the same to the bit where it is."""
+    state = seasonal.start()
+    operator = seasonal.operator(state)
+    assert (len(operator.seasons), operator.cycle_steps) == (2, 366)
+    assert abs(operator.seasons[0].matrix - operator.seasons[1].matrix).max() > 0
+    assert seasonal.operator_years == pytest.approx(2 * 26 / 366)
+    assert seasonal._on_the_way(state, 366)[1] == 274
+    assert seasonal._on_the_way(state, 200)[1] == 0
+    assert seasonal._on_the_way({**state, "temp": state["temp"] + 1e-9}, 366)[1] == 0
+    shared = seasonal.advance(state, 366)
+    seasonal._way = None
+    whole = seasonal.advance(state, 366)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(shared[name], value)
+
+
+def test_a_seasonal_run_goes_on_to_the_bit(tmp_path):
+    """Stopped after the residual of the first cycle, whose operator was made on its way."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    spinup.run("acc-coarse-seasonal", out=whole, budget=2.6)
+    spinup.run("acc-coarse-seasonal", out=parts, budget=1.2)
+    spinup.resume(parts, budget=2.6)
+    assert spinup.open(whole).sizes["evaluation"] == 4
+    assert_same_numbers(whole, parts)
 
 
 def test_seasons_need_whole_years():

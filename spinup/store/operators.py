@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 
 from solvers import Border, StepOperator
+from solvers.seasons import of_seasons
 from spinup.store.journal import Record, damaged, read_record
 from spinup.store.tree import read_sparse, read_tree, sparse_tree
 
@@ -17,16 +18,30 @@ BORDER = ("response", "source", "balance")
 
 def operator_tree(operator: StepOperator) -> dict[str, Any]:
     """Its parts as arrays and numbers by name."""
-    matrices = {"matrix": operator.matrix}
     tree: dict[str, Any] = {"steps": operator.steps}
+    if operator.border is not None:
+        tree["chain"] = operator.border.chain
+        if operator.border.aggregates is not None:
+            tree["aggregates"] = operator.border.aggregates
+    if not operator.seasons:
+        return tree | sparse_tree(_matrices(operator))
+    tree |= {"seasons": len(operator.seasons), "cycle_steps": operator.cycle_steps}
+    return tree | sparse_tree(
+        {
+            f"{name}_{number}": matrix
+            for number, season in enumerate(operator.seasons)
+            for name, matrix in _matrices(season).items()
+        }
+    )
+
+
+def _matrices(operator: StepOperator) -> dict[str, Any]:
+    matrices = {"matrix": operator.matrix}
     if operator.implicit is not None:
         matrices["implicit"] = operator.implicit
     if operator.border is not None:
         matrices |= {part: getattr(operator.border, part) for part in BORDER}
-        tree["chain"] = operator.border.chain
-        if operator.border.aggregates is not None:
-            tree["aggregates"] = operator.border.aggregates
-    return tree | sparse_tree(matrices)
+    return matrices
 
 
 def operator_record(path: Path, name: str) -> Path:
@@ -41,12 +56,19 @@ def read_operator(path: Path, name: str) -> tuple[StepOperator, float] | None:
         return None
     tree, record = kept
     matrices = read_sparse(tree)
+    if "seasons" not in tree:
+        return _operator(tree, matrices), record["years"]
+    seasons = [_operator(tree, matrices, f"_{number}") for number in range(tree["seasons"])]
+    return of_seasons(seasons, tree["cycle_steps"]), record["years"]
+
+
+def _operator(tree: dict[str, Any], matrices: dict[str, Any], suffix: str = "") -> StepOperator:
+    """The operator of the matrices whose names have this suffix."""
     border = None
     if "chain" in tree:  # the aggregates are not there where an older version wrote it
-        border = Border(
-            **{part: matrices[part] for part in BORDER}, chain=tree["chain"], aggregates=tree.get("aggregates")
-        )
-    return StepOperator(matrices["matrix"], tree["steps"], matrices.get("implicit"), border), record["years"]
+        parts = {part: matrices[part + suffix] for part in BORDER}
+        border = Border(**parts, chain=tree["chain"], aggregates=tree.get("aggregates"))
+    return StepOperator(matrices["matrix" + suffix], tree["steps"], matrices.get("implicit" + suffix), border)
 
 
 def _read(path: Path, name: str) -> tuple[dict[str, Any], Record] | None:

@@ -1,0 +1,106 @@
+"""The same inverse where the forcing goes through a cycle: a product of the seasons' propagators.
+
+    J_c ~ S_D ... S_2 S_1,    S_d:  (M_d - h A_d) x - h B_d y = M_d v,   C_d x + D_d y = 0,   S_d v = x
+    e = (J_c - I - s c / N)^-1 (c / n) r,      r of n steps, c steps in the cycle, N in a period, h = c / D in a season
+
+M_d, A_d = M_d (J_d - I) and the border are those of the middle of a season, taken in one step of implicit Euler (see
+`solvers.error_estimate`). The system is solved by flexible GMRES; the inverse of the mean operator precedes it, which
+takes three or four iterations. The mean alone will not do: water that is mixed to the surface in winter only would be
+restored there all the year, and the distance come out at half.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from solvers.chain_factors import SingularMatrix, scaling
+from solvers.error_estimate import TendencyInverse, what_is_lumped
+from solvers.factors import factorise, refined
+from solvers.krylov import fgmres
+from solvers.requests import StepOperator
+
+TOLERANCE, DIMENSION = 1e-2, 40  # of the outer iterations: implicit Euler over a season is no better
+SEASON_TOLERANCE = 1e-5  # of the solve of a season
+
+
+def of_seasons(seasons: Sequence[StepOperator], cycle_steps: int) -> StepOperator:
+    """The operator of a cycle of `cycle_steps` time steps from those of its parts, equally long and in their order."""
+    first, borders = seasons[0], [part.border for part in seasons]
+    border = None
+    if first.border is not None:
+        border = replace(
+            first.border,
+            **{name: _mean([getattr(b, name) for b in borders]) for name in ("response", "source", "balance")},
+        )
+    implicit = _mean([part.left for part in seasons])
+    return StepOperator(
+        _mean([part.matrix for part in seasons]), first.steps, implicit, border, tuple(seasons), cycle_steps
+    )
+
+
+class SeasonalInverse:
+    """e of the header for any r. rate: s of the mean's factors. Raises SingularMatrix."""
+
+    def __init__(self, operator: StepOperator, rate: float = 0.0) -> None:
+        self._operator, self._rate = operator, rate
+        self._mean = TendencyInverse(operator, rate)
+        self._seasons = [_Season(part, operator.cycle_steps / len(operator.seasons)) for part in operator.seasons]
+        self._last: tuple[np.ndarray, int, np.ndarray] | None = None  # r, steps and e
+
+    def __call__(
+        self, r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None
+    ) -> np.ndarray:
+        """e, (n,). steps: n of the header, by default a period's. rate: s, or one for each unknown, (n,); by default
+        that of the factors. Raises SingularMatrix."""
+        steps = steps or self._operator.steps
+        if rate is not None:
+            return self._solved(r, steps, rate)
+        if self._last is None or self._last[1] != steps or not np.array_equal(self._last[0], r):
+            self._last = r.copy(), steps, self._solved(r, steps, None)  # a method asks for what was just estimated
+        return self._last[2].copy()
+
+    def _solved(self, r: np.ndarray, steps: int, rate: float | np.ndarray | None) -> np.ndarray:
+        cycle = self._operator.cycle_steps
+        shift = (self._rate if rate is None else rate) * (cycle / self._operator.steps)
+
+        def apply(v: np.ndarray) -> np.ndarray:
+            later = v
+            for season in self._seasons:
+                later = season(later)
+            return later - v - shift * v
+
+        def precondition(v: np.ndarray) -> np.ndarray:
+            return self._mean(v, steps=cycle, rate=rate)
+
+        e, left = fgmres(apply, r * (cycle / steps), precondition, tolerance=TOLERANCE, dimension=DIMENSION)
+        if not left <= TOLERANCE:
+            raise SingularMatrix("the iterations over the seasons did not get there")
+        return e
+
+
+class _Season:
+    """S_d of the header. length: h."""
+
+    def __init__(self, part: StepOperator, length: float) -> None:
+        from scipy.sparse import block_array, csr_array
+
+        self._left = part.left
+        matrix: Any = self._left - length * part.matrix
+        if (border := part.border) is not None:
+            matrix = block_array([[matrix, -length * border.response], [border.source, border.balance]])
+        self._matrix = csr_array(matrix)
+        self._factors = factorise(self._matrix, *what_is_lumped(part))
+        self._rows, _ = scaling(self._matrix)
+
+    def __call__(self, v: np.ndarray) -> np.ndarray:
+        right = np.concatenate([self._left @ v, np.zeros(self._matrix.shape[0] - len(v))])
+        z = refined(self._matrix, self._factors, right, SEASON_TOLERANCE, self._rows)
+        if z is None:
+            raise SingularMatrix("the operator of a season is nearly singular")
+        return z[: len(v)]
+
+
+def _mean(matrices: Sequence[Any]) -> Any:
+    return sum(matrices[1:], matrices[0]) / len(matrices)
