@@ -45,6 +45,7 @@ OUTLIER = 8.0  # norms beyond which an unknown's share of the estimate no longer
 ALONE = 1e-3  # share of the norm that outliers leave where they are no outliers but all there is
 PRECISE = 0.99  # where the norm without outliers has settled
 LARGER = 1.2  # growth of the estimate that is more than its noise
+LAST = 2  # estimates that, where they are smaller than those of late, say that it is on its way again
 PROGRESS = 0.9  # estimates are smaller than earlier ones below this share of them
 
 
@@ -87,7 +88,7 @@ def extended_continuation(
     shock: before the first cycle the map is left alone while its residual falls below this share of the one before;
     0: not at all. Once it was left alone, an estimate counts as at most that of `limit` everywhere.
     stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
-    where they are not, nothing is gained any more.
+    where they are not, nor the last two than these, nothing is gained any more.
     settle: (x, candidate) -> candidate, what is known of a state that has come to rest.
     project: applied to every candidate.
 
@@ -168,7 +169,8 @@ def extended_continuation(
             found = np.inf
 
         history = np.append(history, min(found, GUARD * last))[-2 * stall_after :]
-        if len(history) == 2 * stall_after and not _smaller(history[stall_after:], history[:stall_after]):
+        late, early = history[stall_after:], history[:stall_after]
+        if len(history) == 2 * stall_after and not (_smaller(late, early) or _smaller(late[-LAST:], late)):
             return Outcome.STALLED
         grown, wild = found > LARGER * last, jump is not None and found > BACK * last
         if wild and inverse is not None and held(inverse, r, inner.norm(jump)):

@@ -458,3 +458,14 @@ def test_the_step_is_free_up_to_the_first_until_the_map_fails():
         calm(first=1000.0, growth=2.0, gain=1e6, checkpoint=state | {"step": 1.0, "free": 1.0}), checkpoints=1
     )
     assert requests[-1].state["step"] == 2.0
+
+
+@pytest.mark.parametrize(("bounce", "stalled"), [(1.0, True), (10.0, False)])
+def test_after_a_bounce_it_is_no_stall_where_the_last_estimates_fall_again(bounce, stalled):
+    size = np.linalg.norm(error_estimate(OPERATOR, T(START, RESIDUAL) - START, RESIDUAL))
+    history = size * np.array([0.1, 0.1, 0.1, 0.1, bounce, bounce, 1.0])
+    requests, outcome = drive(
+        calm(stall_after=4, checkpoint={"x": START, "history": history, "estimate": size, "step": 1.0}), checkpoints=1
+    )
+    assert (outcome is Outcome.STALLED) == stalled
+    assert bool(saved(requests)) != stalled
