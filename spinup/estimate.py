@@ -9,8 +9,8 @@ The operator knows nothing of what changes within it on the way: columns that co
 changed, say. What shows it is that the equilibrium x - P^-1 r where the estimate points to is another one every time.
 How far it moved since the last estimate counts as a part of the error of its own, independent of the other.
 
-An estimate comes with an interval, which is measured, not derived: of nine in ten estimates of the benchmarked runs the
-true distance lies within it. An estimate says nothing of *which* equilibrium is approached.
+An estimate comes with an interval, which is measured, not derived: of nine in ten estimates of the benchmarked
+accelerated runs the true distance lies within it. An estimate says nothing of *which* equilibrium is approached.
 """
 
 import math
@@ -29,7 +29,7 @@ EVERY = 10  # periods for which an operator of the estimator's own serves
 SLOWEST = 1e-6  # a period, the rate at which a conserved total is said to decay: without any there is no inverse
 GUARD = 1.5  # an estimate counts as at most so many times the one before
 MOVED = 1.2  # share of the estimate that the way of the target is, at most the estimate itself
-BY_OPERATOR = (0.4, 1.9)  # between these times the estimate the distance was, on the 5 % and 95 % of benchmarks/results
+BY_OPERATOR = (0.4, 1.9)  # times the estimate: 5 % and 95 % of what accelerated runs had in benchmarks/results
 BY_DECAY = (1.0, None)  # it is a lower bound
 
 
