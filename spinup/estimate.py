@@ -92,9 +92,8 @@ class ErrorEstimator:
             except SingularMatrix:
                 return None
             found = _sizes(layout, vector)
-            # With seasons the target moves with the date of the residual.
-            if np.isfinite(vector).all() and not self._model.cycle_steps:
-                found = self._with_the_way_of(np.asarray(request.x) - vector, found)
+            if np.isfinite(vector).all():
+                found = self._with_the_way_of_the_target(np.asarray(request.x), vector, found, records)
             guard = GUARD
         else:
             if not records or records[-1]["residual"] is None or records[-1]["phase"] not in ("direct", "picard"):
@@ -109,14 +108,20 @@ class ErrorEstimator:
             found = {name: min(value, guard * before[name]) if before[name] else value for name, value in found.items()}
         return found
 
-    def _with_the_way_of(self, target: np.ndarray, found: dict[str, float]) -> dict[str, float]:
-        """The sizes `found` with the way that the target came since the last estimate."""
+    def _with_the_way_of_the_target(
+        self, x: np.ndarray, error: np.ndarray, found: dict[str, float], records: list[Record]
+    ) -> dict[str, float]:
+        """The sizes `found` of the estimated error, (n,), with the way that the target came since the last estimate."""
         before = self._store.load_target() if self._target is None else self._target
-        self._target = target
-        self._store.save_target(target)
+        self._target = x - error
+        self._store.save_target(self._target)
         if before is None:
             return found
-        way = _sizes(self._model.layout, target - before)
+        left = x - before
+        if self._model.cycle_steps and records and records[-1].get("spread"):
+            # With seasons the target moves with the date. Before the relaxation it was still that of the last estimate.
+            left = self._model.layout.pack(self._store.fields(len(records) - 1, before=True)) - before
+        way = _sizes(self._model.layout, left - error)
         return {name: math.hypot(size, MOVED * min(way[name], size)) for name, size in found.items()}
 
 

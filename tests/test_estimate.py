@@ -72,6 +72,19 @@ def test_what_the_operator_does_not_know_shows_in_the_way_of_the_target():
     np.testing.assert_allclose(store.kept[0], states[1], rtol=0.05, atol=0.05)
 
 
+def test_with_seasons_the_way_of_the_target_is_that_beside_what_the_date_does():
+    """Between two estimates lies a relaxation, in which the state moves with the season as the equilibrium does."""
+    store = Targets()
+    found = estimator(store, strength=2.0)
+    found._model.cycle_steps = 2
+    candidate, season = ANSWER + 0.5 * (START - ANSWER), 3.0 * np.sin(np.arange(N))
+    store.fields = lambda number, *, before: {"c": candidate} if (number, before) == (1, True) else None
+    first = found.estimate(residual(START), Evaluate(START), [])
+    records = [{"error": first, "spread": False}, {"error": None, "spread": True}]
+    second = found.estimate(residual(candidate), Evaluate(candidate + season), records)
+    assert second["all"] == pytest.approx(np.hypot(1, MOVED) * true(candidate) / 2, rel=0.05)
+
+
 def test_a_run_that_goes_on_knows_the_last_target():
     store = Targets()
     states = [ANSWER + share * (START - ANSWER) for share in (1.0, 0.5)]
