@@ -11,14 +11,14 @@ equilibrium, are right to a² / 2 a period, fast ones vanish either way.
 
 import numpy as np
 
-from solvers.error_estimate import TendencyInverse
+from solvers.error_estimate import implicit_step
 from solvers.requests import StepOperator
 
 
 def predicted_residuals(operator: StepOperator, r: np.ndarray, periods: int) -> np.ndarray:
     """The residuals of `periods` periods, (periods, n), the first of which is r, (n,). Raises SingularMatrix."""
-    inverse = TendencyInverse(operator, 1.0)
+    a_period_later = implicit_step(operator, 1.0)
     found = [np.asarray(r, float)]
     for _ in range(periods - 1):
-        found.append(-(inverse(found[-1]) + found[-1]))
+        found.append(a_period_later(found[-1]))
     return np.array(found)

@@ -25,44 +25,35 @@ LINEAR_TOLERANCE = 1e-8  # of the linear solve, in rows scaled to a largest entr
 
 
 class TendencyInverse:
-    """P_s^-1 of the header, factorised at one rate s and applied at any.
+    """P_s^-1 of the header, factorised at one rate s and applied at any. tolerance: of the linear solve.
 
     Another rate than that of the factors is solved for by Krylov iterations that they precondition, or where these do
     not get there by factors of its own. Raises SingularMatrix.
     """
 
-    def __init__(self, operator: StepOperator, rate: float = 0.0) -> None:
-        self._operator = operator
+    def __init__(self, operator: StepOperator, rate: float = 0.0, tolerance: float = LINEAR_TOLERANCE) -> None:
+        self._operator, self._tolerance = operator, tolerance
         self._left = operator.left
         self._own = extended_matrix(operator, rate)
         self._factors = self._factorise(self._own)
         self._rows, _ = scaling(self._own)
-        self._last: tuple[np.ndarray, int, np.ndarray] | None = None  # r, steps and P_s^-1 r
 
     def __call__(
         self, r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None
     ) -> np.ndarray:
         """P_s^-1 r, (n,), of a residual of `steps` steps, by default a period's. rate: s, or one for each unknown,
         (n,); by default that of the factors. Raises SingularMatrix."""
-        steps = steps or self._operator.steps
-        if rate is not None:
-            return self._solved(r, steps, rate)
-        if self._last is None or self._last[1] != steps or not np.array_equal(self._last[0], r):
-            self._last = r.copy(), steps, self._solved(r, steps, None)  # a method asks for what was just estimated
-        return self._last[2].copy()
-
-    def _solved(self, r: np.ndarray, steps: int, rate: float | np.ndarray | None) -> np.ndarray:
         n = len(r)
-        right = self._left @ (r * (self._operator.steps / steps))
+        right = self._left @ (r * (self._operator.steps / (steps or self._operator.steps)))
         z: np.ndarray | None
         if rate is None and self._factors.exact:
             z = self._factors(right)
         else:
             matrix = self._own if rate is None else extended_matrix(self._operator, rate)
             right = np.concatenate([right, np.zeros(matrix.shape[0] - n)])
-            z = refined(matrix, self._factors, right, LINEAR_TOLERANCE, self._rows)
+            z = refined(matrix, self._factors, right, self._tolerance, self._rows)
             if z is None and rate is not None:
-                z = refined(matrix, self._factorise(matrix), right, LINEAR_TOLERANCE, self._rows)
+                z = refined(matrix, self._factorise(matrix), right, self._tolerance, self._rows)
         if z is None or not np.isfinite(z).all():
             approximate = self._factors.dimension > REFINEMENT
             raise SingularMatrix(
@@ -100,16 +91,38 @@ def memory_needed(operator: StepOperator) -> str:
         return f"the operator has no LU factors: {error}"
 
 
+def implicit_step(
+    operator: StepOperator, rate: float, tolerance: float = LINEAR_TOLERANCE
+) -> Callable[[np.ndarray], np.ndarray]:
+    """v -> (1 - L / rate)^-1 v, (n,) each: a step of implicit Euler over 1 / rate periods, L = N (J - I) extended by
+    the balance. tolerance: of the linear solve. Raises SingularMatrix, as the function does."""
+    inverse = TendencyInverse(operator, rate, tolerance)
+    return lambda v: -rate * (inverse(v) + v)
+
+
 Inverse = Callable[..., np.ndarray]  # as TendencyInverse is called
 
 
 @lru_cache(maxsize=1)
 def tendency_inverse(operator: StepOperator, rate: float) -> Inverse:
-    """P_s^-1 of an operator, of one with seasons by their product. A method and the estimate of a run's error ask for
-    the same inverse in turn: it is factorised once. Raises SingularMatrix."""
+    """P_s^-1 of an operator, of one with seasons by their product.
+
+    A method and the estimate of a run's error ask for the same inverse of the same residual in turn: it is factorised,
+    and solved for at its own rate, once. Raises SingularMatrix."""
     from solvers.seasons import SeasonalInverse  # which is made of TendencyInverse
 
-    return SeasonalInverse(operator, rate) if operator.seasons else TendencyInverse(operator, rate)
+    inverse: Inverse = SeasonalInverse(operator, rate) if operator.seasons else TendencyInverse(operator, rate)
+    last: list[Any] = []  # r, steps and P_s^-1 r
+
+    def applied(r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None) -> np.ndarray:
+        if rate is not None:
+            return inverse(r, steps=steps, rate=rate)
+        steps = steps or operator.steps
+        if not last or last[1] != steps or not np.array_equal(last[0], r):
+            last[:] = r.copy(), steps, inverse(r, steps=steps)
+        return last[2].copy()
+
+    return applied
 
 
 def error_estimate(operator: StepOperator, r: np.ndarray, steps: int) -> np.ndarray:

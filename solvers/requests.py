@@ -75,6 +75,9 @@ class Border:
     aggregates: np.ndarray | None = None
 
 
+BORDER_MATRICES = ("response", "source", "balance")
+
+
 @dataclass(frozen=True, eq=False)
 class StepOperator:
     """The reply to Operator: the Jacobian J of one time step of the accelerated variables.

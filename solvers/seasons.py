@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from solvers.chain_factors import SingularMatrix, scaling
-from solvers.error_estimate import TendencyInverse, what_is_lumped
-from solvers.factors import factorise, refined
+from solvers.chain_factors import SingularMatrix
+from solvers.error_estimate import TendencyInverse, implicit_step
 from solvers.krylov import fgmres
-from solvers.requests import StepOperator
+from solvers.requests import BORDER_MATRICES, StepOperator
 
 TOLERANCE, DIMENSION = 1e-2, 40  # of the outer iterations: implicit Euler over a season is no better
 SEASON_TOLERANCE = 1e-5  # of the solve of a season
@@ -32,7 +31,7 @@ def of_seasons(seasons: Sequence[StepOperator], cycle_steps: int) -> StepOperato
     if first.border is not None:
         border = replace(
             first.border,
-            **{name: _mean([getattr(b, name) for b in borders]) for name in ("response", "source", "balance")},
+            **{name: _mean([getattr(b, name) for b in borders]) for name in BORDER_MATRICES},
         )
     implicit = _mean([part.left for part in seasons])
     return StepOperator(
@@ -46,23 +45,15 @@ class SeasonalInverse:
     def __init__(self, operator: StepOperator, rate: float = 0.0) -> None:
         self._operator, self._rate = operator, rate
         self._mean = TendencyInverse(operator, rate)
-        self._seasons = [_Season(part, operator.cycle_steps / len(operator.seasons)) for part in operator.seasons]
-        self._last: tuple[np.ndarray, int, np.ndarray] | None = None  # r, steps and e
+        seasons_a_period = operator.steps * len(operator.seasons) / operator.cycle_steps
+        self._seasons = [implicit_step(part, seasons_a_period, SEASON_TOLERANCE) for part in operator.seasons]
 
     def __call__(
         self, r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None
     ) -> np.ndarray:
         """e, (n,). steps: n of the header, by default a period's. rate: s, or one for each unknown, (n,); by default
         that of the factors. Raises SingularMatrix."""
-        steps = steps or self._operator.steps
-        if rate is not None:
-            return self._solved(r, steps, rate)
-        if self._last is None or self._last[1] != steps or not np.array_equal(self._last[0], r):
-            self._last = r.copy(), steps, self._solved(r, steps, None)  # a method asks for what was just estimated
-        return self._last[2].copy()
-
-    def _solved(self, r: np.ndarray, steps: int, rate: float | np.ndarray | None) -> np.ndarray:
-        cycle = self._operator.cycle_steps
+        steps, cycle = steps or self._operator.steps, self._operator.cycle_steps
         shift = (self._rate if rate is None else rate) * (cycle / self._operator.steps)
 
         def apply(v: np.ndarray) -> np.ndarray:
@@ -78,28 +69,6 @@ class SeasonalInverse:
         if not left <= TOLERANCE:
             raise SingularMatrix("the iterations over the seasons did not get there")
         return e
-
-
-class _Season:
-    """S_d of the header. length: h."""
-
-    def __init__(self, part: StepOperator, length: float) -> None:
-        from scipy.sparse import block_array, csr_array
-
-        self._left = part.left
-        matrix: Any = self._left - length * part.matrix
-        if (border := part.border) is not None:
-            matrix = block_array([[matrix, -length * border.response], [border.source, border.balance]])
-        self._matrix = csr_array(matrix)
-        self._factors = factorise(self._matrix, *what_is_lumped(part))
-        self._rows, _ = scaling(self._matrix)
-
-    def __call__(self, v: np.ndarray) -> np.ndarray:
-        right = np.concatenate([self._left @ v, np.zeros(self._matrix.shape[0] - len(v))])
-        z = refined(self._matrix, self._factors, right, SEASON_TOLERANCE, self._rows)
-        if z is None:
-            raise SingularMatrix("the operator of a season is nearly singular")
-        return z[: len(v)]
 
 
 def _mean(matrices: Sequence[Any]) -> Any:

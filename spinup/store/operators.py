@@ -9,11 +9,10 @@ import numpy as np
 import zarr
 
 from solvers import Border, StepOperator
+from solvers.requests import BORDER_MATRICES
 from solvers.seasons import of_seasons
 from spinup.store.journal import Record, damaged, read_record
 from spinup.store.tree import read_sparse, read_tree, sparse_tree
-
-BORDER = ("response", "source", "balance")
 
 
 def operator_tree(operator: StepOperator) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def _matrices(operator: StepOperator) -> dict[str, Any]:
     if operator.implicit is not None:
         matrices["implicit"] = operator.implicit
     if operator.border is not None:
-        matrices |= {part: getattr(operator.border, part) for part in BORDER}
+        matrices |= {part: getattr(operator.border, part) for part in BORDER_MATRICES}
     return matrices
 
 
@@ -66,7 +65,7 @@ def _operator(tree: dict[str, Any], matrices: dict[str, Any], suffix: str = "") 
     """The operator of the matrices whose names have this suffix."""
     border = None
     if "chain" in tree:  # the aggregates are not there where an older version wrote it
-        parts = {part: matrices[part + suffix] for part in BORDER}
+        parts = {part: matrices[part + suffix] for part in BORDER_MATRICES}
         border = Border(**parts, chain=tree["chain"], aggregates=tree.get("aggregates"))
     return StepOperator(matrices["matrix" + suffix], tree["steps"], matrices.get("implicit" + suffix), border)
 
