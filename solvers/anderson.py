@@ -22,9 +22,10 @@ from typing import Any
 
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.oblique import ObliqueSecants
+from solvers.ranges import require
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Outcome, Stop
 from solvers.secants import Secants
-from solvers.vectors import Pair, between
+from solvers.vectors import Pair, between, pair_of, pair_state
 
 TRIES = 5  # failures in a row, or ways tried from the best state, before giving up
 
@@ -118,13 +119,10 @@ class _Position:
         saved = {"x": x} if checkpoint is None else checkpoint
         asarray = x.__array_namespace__().asarray
 
-        def pair(name: str) -> Any:  # a Pair, or None before the first
-            return (asarray(saved[f"x_{name}"]), asarray(saved[f"g_{name}"])) if f"x_{name}" in saved else None
-
         self.keep_best = keep_best
         self.x = asarray(saved["x"])  # the candidate
         self.way = int(saved.get("way", -1))  # it lies 2^-way of the way from x to T(x) of the last pair; -1: elsewhere
-        self.last, self.best = pair("last"), pair("best")
+        self.last, self.best = (pair_of(saved, name, asarray) for name in ("last", "best"))
         self.at_best = bool(saved.get("at_best", False))  # the last pair is the best
         self.best_way = int(saved.get("best_way", -1))  # `way` of the last candidate made from the best pair
         self.least = inf if keep_best and self.best is None else float(saved.get("least", inf))  # residual norm
@@ -136,10 +134,7 @@ class _Position:
         """All that `__init__` reads: references, no copies."""
         names = ("x", "way", "at_best", "best_way", "least", "since_least", "failures", "steps")
         state = {name: getattr(self, name) for name in names}
-        for name, pair in (("last", self.last), ("best", self.best)):
-            if pair is not None:
-                state |= {f"x_{name}": pair[0], f"g_{name}": pair[1]}
-        return state
+        return state | pair_state("last", self.last) | pair_state("best", self.best)
 
     def measured(self, pair: Pair, norm: float) -> None:
         """Take in a pair and its residual norm."""
@@ -180,7 +175,7 @@ def _check(
     stall_after: int | None,
 ) -> None:
     """ValueError: a setting out of range."""
-    rules = [
+    require(
         ("type", type, type in HISTORIES, "1 or 2"),
         ("depth", depth, depth >= 0, "at least 0"),
         ("mixing", mixing, callable(mixing) or mixing > 0, "above 0, or a function"),
@@ -189,7 +184,4 @@ def _check(
         ("tikhonov", tikhonov, tikhonov >= 0, "at least 0"),
         ("restart_growth", restart_growth, restart_growth is None or restart_growth > 1, "above 1, or None"),
         ("stall_after", stall_after, stall_after is None or stall_after >= 1, "at least 1, or None"),
-    ]
-    for name, value, good, rule in rules:
-        if not good:
-            raise ValueError(f"{name} must be {rule}, got {value}")
+    )

@@ -119,9 +119,8 @@ def extended_continuation(
     free = float(saved.get("free", first))  # the most that Δτ may be at once
     history = np.asarray(saved.get("history", np.empty(0)))  # of the estimate, of the last cycles
     share = float(saved.get("share", 1.0))  # of the gain
-    farthest = (
-        limit * inner.norm(np.ones_like(x)) if shock else np.inf
-    )  # within the shock a wild estimate is a reason to be cautious
+    # Within the shock, where it is not left alone, a wild estimate is a reason to be cautious.
+    farthest = limit * inner.norm(np.ones_like(x)) if shock else np.inf
     steps = int(saved.get("steps", residual_steps))
     before: Array = saved.get("before")  # the state before the last step, and the step
     jump: Array = saved.get("jump")

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.ranges import require
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Note, Outcome, Stop
 from solvers.vectors import combine
 
@@ -169,12 +170,9 @@ KINDS: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
 
 def _check(kind: str, dimension: int, wait: int, growth: float) -> None:
     """ValueError: a setting out of range."""
-    rules = [
+    require(
         ("kind", kind, kind in KINDS, f"one of {', '.join(KINDS)}"),
         ("dimension", dimension, dimension >= 1, "at least 1"),
         ("wait", wait, wait >= 0, "at least 0"),
         ("growth", growth, growth > 0, "above 0"),
-    ]
-    for name, value, good, rule in rules:
-        if not good:
-            raise ValueError(f"{name} must be {rule}, got {value}")
+    )

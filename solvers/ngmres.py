@@ -26,9 +26,10 @@ from math import inf
 from typing import Any, Literal
 
 from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.ranges import require
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Outcome, Stop
 from solvers.secants import Secants
-from solvers.vectors import Pair, between
+from solvers.vectors import between, pair_of, pair_state
 
 TRIES = 5  # plain steps in a row that fail before giving up
 
@@ -71,13 +72,12 @@ def ngmres(
     saved = {"x": x} if checkpoint is None else checkpoint
     asarray = x.__array_namespace__().asarray
 
-    def pair(name: str) -> Any:  # a Pair, or None before the first
-        return (asarray(saved[f"x_{name}"]), asarray(saved[f"g_{name}"])) if f"x_{name}" in saved else None
-
     secants = Secants(inner, depth, 0.0 if eager else mixing, saved, asarray)
     x = asarray(saved["x"])
     combined = bool(saved.get("combined", False))  # x is a combination
-    last, before = pair("last"), pair("before")  # the newest pair of the history; that before a plain step
+    last, before = (
+        pair_of(saved, name, asarray) for name in ("last", "before")
+    )  # the newest pair of the history; that before a plain step
     least = float(saved.get("least", inf))
     poor, way = int(saved.get("poor", 0)), int(saved.get("way", 0))  # in a row; x is 2^-way of a plain step
 
@@ -118,7 +118,7 @@ def ngmres(
         if project is not None:
             x = project(x)
         state = {"x": x, "combined": combined, "least": least, "poor": poor, "way": way}
-        yield Checkpoint(state | _named("last", last) | _named("before", before) | secants.saved())
+        yield Checkpoint(state | pair_state("last", last) | pair_state("before", before) | secants.saved())
 
 
 def _far(x: Array, others: list[Array], share: float, inner: InnerProduct) -> bool:
@@ -130,17 +130,10 @@ def _far(x: Array, others: list[Array], share: float, inner: InnerProduct) -> bo
 
 def _check(depth: int, mixing: float, select: str, restart_after: int | None, condition_limit: float) -> None:
     """ValueError: a setting out of range."""
-    rules = [
+    require(
         ("depth", depth, depth >= 1, "at least 1"),
         ("mixing", mixing, mixing > 0, "above 0"),
         ("select", select, select in ("difference", "none"), "difference or none"),
         ("restart_after", restart_after, restart_after is None or restart_after >= 1, "at least 1, or None"),
         ("condition_limit", condition_limit, condition_limit > 1, "above 1"),
-    ]
-    for name, value, good, rule in rules:
-        if not good:
-            raise ValueError(f"{name} must be {rule}, got {value}")
-
-
-def _named(name: str, pair: Pair | None) -> dict[str, Array]:
-    return {} if pair is None else {f"x_{name}": pair[0], f"g_{name}": pair[1]}
+    )

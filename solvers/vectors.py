@@ -3,7 +3,8 @@
 x, g, ...: arrays of shape (n,). Nothing here writes into an array that it was given.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,16 @@ from solvers.inner import BLOCK, InnerProduct, blocks, one_thread
 from solvers.requests import Array
 
 Pair = tuple[Array, Array]  # x, T(x)
+
+
+def pair_state(name: str, pair: Pair | None) -> dict[str, Array]:
+    """What a checkpoint holds of a pair of this name: references; nothing before the first."""
+    return {} if pair is None else {f"x_{name}": pair[0], f"g_{name}": pair[1]}
+
+
+def pair_of(saved: Mapping[str, Any], name: str, asarray: Callable[[Any], Array]) -> Any:
+    """The pair that a checkpoint has under this name; None before the first."""
+    return (asarray(saved[f"x_{name}"]), asarray(saved[f"g_{name}"])) if f"x_{name}" in saved else None
 
 
 def combine(vectors: Sequence[Array], coefficients: Sequence[float]) -> Array:

@@ -135,3 +135,19 @@ def kinsol_analytic() -> Problem:
         return solved_for_each
 
     return Problem(np.array([0.1, 0.1, -0.1]), map, np.array([0.5, 1.0, -np.pi / 6]))
+
+
+def stored(value):
+    """What a checkpoint holds as it comes back from a file: NumPy, lists stacked to one array and cut again, nothing
+    shared."""
+    if isinstance(value, list):
+        return list(np.array([np.asarray(v) for v in value]))
+    return np.array(value) if hasattr(value, "shape") else value
+
+
+def write_protect(state):
+    """Every NumPy array of a checkpoint."""
+    for value in state.values():
+        for array in value if isinstance(value, list) else [value]:
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)

@@ -104,14 +104,19 @@ def good_before(records: list[Record], count: int) -> list[int]:
 
 def last_error(records: list[Record]) -> dict[str, float] | None:
     """The newest estimate of the error, None where there is none."""
-    return next((r["error"] for r in reversed(records) if r.get("error") is not None), None)
+    last = _last_estimated(records)
+    return None if last is None else last["error"]
 
 
 def last_interval(records: list[Record]) -> dict[str, tuple[float, float | None]] | None:
     """Between what the distance is expected by the newest estimate, without an upper end where that is not known; None
     where there is no estimate, or an older run says nothing of it."""
-    last = next((r for r in reversed(records) if r.get("error") is not None), None)
+    last = _last_estimated(records)
     if last is None or (factors := last.get("error_between")) is None:
         return None
     low, high = factors
     return {name: (low * e, None if high is None else high * e) for name, e in last["error"].items()}
+
+
+def _last_estimated(records: list[Record]) -> Record | None:
+    return next((r for r in reversed(records) if r.get("error") is not None), None)

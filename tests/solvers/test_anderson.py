@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import gmres, h_equation, known_spectrum, krylov_basis
+from problems import gmres, h_equation, known_spectrum, krylov_basis, stored, write_protect
 
 from solvers import Checkpoint, Evaluate, Failure, InnerProduct, Outcome, anderson, solve, within
 from solvers.inner import BLOCK
@@ -439,22 +439,11 @@ def test_no_array_is_written_into():
         reply = Failure("no") if k == 6 else problem.T(request.x)
         if k != 6:
             reply.setflags(write=False)
-        state = flow.send(reply).state
-        for value in state.values():
-            for array in value if isinstance(value, list) else [value]:
-                if isinstance(array, np.ndarray):
-                    array.setflags(write=False)
+        write_protect(flow.send(reply).state)
         request = next(flow)
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
-
-
-def stored(value, xp):
-    """As it comes back from a file: NumPy, lists stacked to one array and cut again, nothing shared."""
-    if isinstance(value, list):
-        return list(np.array([np.asarray(v) for v in value]))
-    return np.array(value) if hasattr(value, "shape") else value
 
 
 @pytest.mark.parametrize(
@@ -486,7 +475,7 @@ def test_resumed_at_any_step_it_goes_on_to_the_bit(xp, options):
 
     states, saved = drive(start(x0), 0, 16)
     for k in range(1, 16):
-        checkpoint = {name: stored(value, xp) for name, value in saved[k - 1].items()}
+        checkpoint = {name: stored(value) for name, value in saved[k - 1].items()}
         again, _ = drive(start(x0, checkpoint=checkpoint), k, 16)
         np.testing.assert_array_equal(states[k:], again)
 

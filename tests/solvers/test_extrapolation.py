@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import h_equation, known_spectrum, linear
+from problems import h_equation, known_spectrum, linear, stored
 
 from solvers import Checkpoint, Evaluate, Failure, InnerProduct, Note, Outcome, extrapolation, picard, solve, within
 from solvers.extrapolation import dynamic_modes, extrapolated, minimal_polynomial, orthogonalised, reduced_rank
@@ -313,13 +313,6 @@ def test_settings_out_of_range(option, value):
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
-
-
-def stored(value):
-    """As it comes back from a file: NumPy, lists stacked to one array and cut again, nothing shared."""
-    if isinstance(value, list):
-        return list(np.array([np.asarray(v) for v in value]))
-    return np.array(value) if hasattr(value, "shape") else value
 
 
 @pytest.mark.parametrize("options", [{}, {"kind": "mpe", "wait": 2}, {"kind": "dmd", "growth": 1.0}])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import gmres, h_equation, known_spectrum
+from problems import gmres, h_equation, known_spectrum, stored, write_protect
 
 from solvers import Checkpoint, Evaluate, Failure, InnerProduct, Outcome, anderson, ngmres, solve, within
 
@@ -221,21 +221,11 @@ def test_no_array_is_written_into():
     for _ in range(12):
         reply = problem.T(request.x)
         reply.setflags(write=False)
-        for value in flow.send(reply).state.values():
-            for array in value if isinstance(value, list) else [value]:
-                if isinstance(array, np.ndarray):
-                    array.setflags(write=False)
+        write_protect(flow.send(reply).state)
         request = next(flow)
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
-
-
-def stored(value, xp):
-    """As it comes back from a file."""
-    if isinstance(value, list):
-        return list(np.array([np.asarray(v) for v in value]))
-    return np.array(value) if hasattr(value, "shape") else value
 
 
 @pytest.mark.parametrize(
@@ -261,6 +251,6 @@ def test_resumed_at_any_evaluation_it_goes_on_to_the_bit(xp, options):
 
     states, saved, _ = drive(start(), numbered(0), 20)
     for k in range(1, 20):
-        checkpoint = {name: stored(value, xp) for name, value in saved[k - 1].items()}
+        checkpoint = {name: stored(value) for name, value in saved[k - 1].items()}
         again, _, _ = drive(start(checkpoint=checkpoint), numbered(k), 20 - k)
         np.testing.assert_array_equal(states[k:], again)
