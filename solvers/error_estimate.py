@@ -21,6 +21,7 @@ from solvers.chain_factors import SingularMatrix, scaling
 from solvers.factors import REFINEMENT, Factors, factorise, memory_sentence, refined
 from solvers.requests import StepOperator
 
+LEAST_RATE = 1e-6  # a period, at which a total that is conserved is said to decay: there is no inverse without any
 LINEAR_TOLERANCE = 1e-8  # of the linear solve, in rows scaled to a largest entry near one
 
 

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix
-from solvers.error_estimate import tendency_inverse
+from solvers.error_estimate import LEAST_RATE, tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.krylov import Apply, fgmres_flow
 from solvers.noise import measure
@@ -43,7 +43,6 @@ from solvers.requests import (
     Note,
     Operator,
     Outcome,
-    StepOperator,
     Stop,
     Tangent,
 )
@@ -52,7 +51,6 @@ GAMMA, POWER = 0.9, 2.0  # of the forcing term eta = GAMMA (|r| / |r before|)^PO
 SAFEGUARD = 0.1  # a forcing term falls to no less than GAMMA (the one before)^POWER while that is above it
 FAILURES = 5  # in a row before giving up
 FIRST_SHIFT, SHORTEN = 1e-2, 4.0  # s after a failure, and its factor after each other one
-LAST_SHIFT = 1e-6
 DIFFERENCE = 1e-4  # norm of h v as long as it is not measured
 POOR = 0.5  # a Newton step is that leaves more than this of r, or whose linear system was not solved
 
@@ -91,8 +89,7 @@ def newton_krylov(
     saved = {"x": x} if checkpoint is None else checkpoint
     x = np.asarray(saved["x"])
     before, eta = float(saved.get("size", 0.0)), float(saved.get("forcing", forcing))
-    shift, failures = LAST_SHIFT, 0
-    inverse = _Inverse()
+    shift, failures = LEAST_RATE, 0
     step = saved.get("step", difference)  # None: not measured yet
     solved = bool(saved.get("solved", True))  # the linear system of the last step, as well as asked for
     base: Array = saved.get("base")  # where the last step began
@@ -112,7 +109,7 @@ def newton_krylov(
         if stop(x, g):
             return Outcome.CONVERGED
         if base is not None:  # not the state that a failure went back to
-            shift, failures = LAST_SHIFT, 0
+            shift, failures = LEAST_RATE, 0
         r = g - x
         size = inner.norm(r)
         if before:
@@ -121,7 +118,7 @@ def newton_krylov(
                 wanted = max(wanted, held)
             eta = float(np.clip(wanted, least, forcing))
         try:
-            precondition = inverse.of(operator, shift)
+            precondition = np.negative if operator is None else tendency_inverse(operator, shift)
         except SingularMatrix:
             yield Note("the operator is singular: on without it")
             precondition = np.negative
@@ -140,21 +137,6 @@ def newton_krylov(
         pairs = {"known": [v for v, _ in known], "known_images": [c for _, c in known]}
         how = {} if step is None else {"step": step}
         yield Checkpoint({"x": x, "base": base, "size": before, "forcing": eta, "solved": solved, **how, **pairs})
-
-
-class _Inverse:
-    """P^-1 of the header, factorised again only where the operator or s has changed."""
-
-    def __init__(self) -> None:
-        self._known: tuple[Any, float, Apply] | None = None
-
-    def of(self, operator: StepOperator | None, shift: float) -> Apply:
-        """Raises SingularMatrix."""
-        if operator is None:
-            return np.negative
-        if self._known is None or self._known[1] != shift or abs(self._known[0] - operator.matrix).max() > 0:
-            self._known = operator.matrix, shift, tendency_inverse(operator, shift)
-        return self._known[2]
 
 
 @dataclass

@@ -82,6 +82,8 @@ BORDER_MATRICES = ("response", "source", "balance")
 class StepOperator:
     """The reply to Operator: the Jacobian J of one time step of the accelerated variables.
 
+    Two are equal where all their numbers are: what is known of one, its factors above all, serves the other.
+
     matrix: M (J - I), sparse (n, n). steps: time steps in a period, so that steps * (J - I) is the linearised tendency
     of a period.
     implicit: M, sparse (n, n): the implicit part of the step, by which J is multiplied so that it is local; None for I.
@@ -104,6 +106,34 @@ class StepOperator:
         from scipy.sparse import eye_array
 
         return eye_array(self.matrix.shape[0])
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or not isinstance(other, StepOperator):
+            return self is other
+        return (
+            (self.steps, self.cycle_steps) == (other.steps, other.cycle_steps)
+            and _same(self.matrix, other.matrix)
+            and _same(self.implicit, other.implicit)
+            and _same_border(self.border, other.border)
+            and self.seasons == other.seasons
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.steps, self.cycle_steps, self.matrix.shape, self.matrix.nnz))
+
+
+def _same_border(a: Border | None, b: Border | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    matrices = ((getattr(a, name), getattr(b, name)) for name in BORDER_MATRICES)
+    return np.array_equal(a.chain, b.chain) and all(_same(*pair) for pair in matrices)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two sparse matrices, or none, have the same entries."""
+    if a is None or b is None or a.shape != b.shape:
+        return a is b
+    return (a != b).nnz == 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,10 @@ finds first (R. B. Lehoucq, D. C. Sorensen and C. Yang, ARPACK Users' Guide, SIA
 
 import numpy as np
 
-from solvers.error_estimate import tendency_inverse
+from solvers.error_estimate import LEAST_RATE, tendency_inverse
 from solvers.requests import StepOperator
 
 TOLERANCE = 1e-4  # of the eigenvalues, relative
-SHIFT = 1e-6  # a period: those nearest to it are found, so that zero may be among them
 
 
 def slowest_rates(operator: StepOperator, count: int = 4) -> np.ndarray:
@@ -26,7 +25,7 @@ def slowest_rates(operator: StepOperator, count: int = 4) -> np.ndarray:
         eigs,
     )
 
-    inverse = tendency_inverse(operator, SHIFT)
+    inverse = tendency_inverse(operator, LEAST_RATE)  # the λ nearest to it: zero may be among them
     n = operator.matrix.shape[0]
 
     def apply(v: np.ndarray) -> np.ndarray:
@@ -39,5 +38,5 @@ def slowest_rates(operator: StepOperator, count: int = 4) -> np.ndarray:
         found = eigs(whole, k=count, v0=start, tol=TOLERANCE, return_eigenvectors=False)
     except ArpackError as error:
         raise ArithmeticError(f"the slowest modes were not found: {error}") from error
-    rates = 1 / found + SHIFT
+    rates = 1 / found + LEAST_RATE
     return rates[np.argsort(-rates.real, kind="stable")]

@@ -14,23 +14,29 @@ accelerated runs the true distance lies within it. An estimate says nothing of *
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Any
 
 import numpy as np
 
 from solvers import Evaluate, SingularMatrix, StepOperator
-from solvers.error_estimate import memory_needed, tendency_inverse
+from solvers.error_estimate import LEAST_RATE, memory_needed, tendency_inverse
 from spinup.maps import FixedPointMap
 from spinup.state import Layout, State
 from spinup.store import RunStore
 from spinup.store.journal import Record, last_error
 
 EVERY = 10  # periods for which an operator of the estimator's own serves
-SLOWEST = 1e-6  # a period, the rate at which a conserved total is said to decay: without any there is no inverse
 GUARD = 1.5  # an estimate counts as at most so many times the one before
 MOVED = 1.2  # share of the estimate that the way of the target is, at most the estimate itself
 BY_OPERATOR = (0.4, 1.9)  # times the estimate: 5 % and 95 % of what accelerated runs had in benchmarks/results
 BY_DECAY = (1.0, None)  # it is a lower bound
+
+
+def least_rate(conserved: Collection[Any], *, has_steps: bool) -> float:
+    """The rate a period at which the slowest mode of a map is said to decay at least: a total that is conserved does
+    not at all, and the tendency of a whole period may have one that nobody told of."""
+    return LEAST_RATE if conserved or not has_steps else 0.0
 
 
 class ErrorEstimator:
@@ -45,7 +51,7 @@ class ErrorEstimator:
         self._note = note
         self._operator: StepOperator | None = None
         self._made = -1  # the evaluation before which the operator was made
-        self._slowest = SLOWEST if model.conserved else 0.0
+        self._slowest = least_rate(model.conserved, has_steps=model.has_steps)
         self._target: np.ndarray | None = None  # x - P^-1 r of the last estimate
 
     @property

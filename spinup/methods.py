@@ -26,7 +26,7 @@ from spinup.conserve import conserve as conserved_within
 from spinup.conserve import totals, without_totals
 from spinup.convection import keep_mixed, water_columns
 from spinup.errors import UsageError
-from spinup.estimate import SLOWEST
+from spinup.estimate import least_rate
 from spinup.maps import NO_TANGENT, FixedPointMap, has_tangent
 from spinup.suggest import did_you_mean
 
@@ -277,7 +277,7 @@ def _by_tangent(products: str, model: FixedPointMap) -> bool:
 
 def _averaging(model: FixedPointMap) -> Callable[..., Flow]:
     """The search for the mean state of this map, which has an operator."""
-    rate = SLOWEST if model.conserved else 0.0
+    rate = least_rate(model.conserved, has_steps=model.has_steps)
     return partial(mean_state, inner=model.layout.inner, border=not model.no_circulation, rate=rate)
 
 

@@ -24,7 +24,7 @@ from solvers import SingularMatrix
 from solvers.error_estimate import tendency_inverse
 from spinup.convection import convecting, mix_deeper, mix_shallower
 from spinup.errors import SpinupError, UsageError
-from spinup.estimate import SLOWEST
+from spinup.estimate import least_rate
 from spinup.maps import FixedPointMap
 from spinup.report import words
 from spinup.report.equilibria import NEAR, changed_columns
@@ -174,7 +174,8 @@ def destinations(path: Path, run: RunData, numbers: Sequence[int]) -> list[np.nd
     if kept is None:
         return []
     try:
-        inverse = tendency_inverse(kept[0], SLOWEST if run.header["map"].get("conserved") else 0.0)
+        conserved = run.header["map"].get("conserved", ())
+        inverse = tendency_inverse(kept[0], least_rate(conserved, has_steps=kept[0].steps > 1))
         for number in numbers:
             x, r = run.vector(number, before=True), run.residual_vector(number)
             if x is None or r is None:

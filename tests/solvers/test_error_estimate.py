@@ -1,5 +1,7 @@
 """The distance to the equilibrium, from a residual and the one-step operator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, diags_array, eye_array
@@ -116,3 +118,23 @@ def test_iterations_that_do_not_get_there_are_named(monkeypatch):
     monkeypatch.setattr(factors, "incomplete_factors", lambda matrix: lambda b: b)
     with pytest.raises(SingularMatrix, match="iterations"):
         TendencyInverse(operator())(np.cos(np.arange(N)))
+
+
+def test_operators_are_equal_where_their_numbers_are():
+    """So that the factors of one serve another, made anew of the same numbers."""
+    known, border = operator(implicit=True), Border(DIFFUSION, DIFFUSION, DIFFUSION, np.zeros(2 * N, int))
+    same = replace(known, matrix=known.matrix.copy(), implicit=known.implicit.copy())
+    assert known == same
+    assert hash(known) == hash(same)
+    assert tendency_inverse(known, 0.0) is tendency_inverse(same, 0.0)
+    others = [
+        replace(known, matrix=1.01 * known.matrix),
+        replace(known, steps=known.steps + 1),
+        replace(known, implicit=None),
+        replace(known, border=border),
+        replace(known, seasons=(known,)),
+    ]
+    assert all(known != other for other in others)
+    with_border = replace(known, border=border)
+    assert with_border == replace(known, border=replace(border, source=border.source.copy()))
+    assert with_border != replace(known, border=replace(border, source=2 * border.source))
