@@ -30,6 +30,7 @@ from benchmarks.peers import PEERS
 from benchmarks.phosphorus_equilibrium import equilibrium
 from benchmarks.record import record
 from cases import ideal_age
+from solvers.error_estimate import tendency_inverse
 from spinup.conserve import totals
 from spinup.provenance import git_state
 
@@ -93,6 +94,7 @@ def own_row(tracer: Tracer, method: str, folder: Path) -> dict[str, Any]:
     """One method of spinup's. Sparse LU factorisations are all that the run did, those for its estimates among them."""
     out = folder / f"{tracer.case.name}-{method}-{time.time_ns()}"
     tolerance = TIGHT.get(tracer.case.name, tracer.case.tolerance)
+    tendency_inverse.cache_clear()  # which another row may have left
     began = time.perf_counter()
     with patch("scipy.sparse.linalg.splu", wraps=scipy.sparse.linalg.splu) as splu:
         result = spinup.run(tracer.case, out=out, method=method, start_periods=0, budget=YEARS, tolerance=tolerance)
