@@ -1,5 +1,6 @@
 """Fixed-point accelerators as generators. They know nothing of oceans, models or files."""
 
+from solvers.alternating import alternating
 from solvers.anderson import anderson
 from solvers.averaging import mean_state
 from solvers.bounds import within
@@ -47,6 +48,7 @@ __all__ = [
     "StepOperator",
     "Stop",
     "Tangent",
+    "alternating",
     "anderson",
     "error_estimate",
     "extended_continuation",

@@ -11,7 +11,7 @@ Differs from the source:
 2. h_j = x_j + β f_j is kept, not the difference of two: x_{k+1} = sum_j alpha_j h_j, alpha from gamma. For β = 1 it is
    the reply itself, so nothing is computed or stored twice.
 3. Optional: Tikhonov term; periodic steps (P. P. Pratapa, P. Suryanarayana, J. E. Pask, J. Comput. Phys. 306 (2016),
-   43-54); rollback; projection of the candidates.
+   43-54), also whenever the residual has settled; rollback; projection of the candidates.
 
 Shapes: x, f, df_j, h_j are flat vectors (n,). Requests: Evaluate, then Checkpoint, at each step.
 """
@@ -27,6 +27,7 @@ from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Outcome
 from solvers.secants import Secants
 from solvers.vectors import Pair, between, pair_of, pair_state
 
+REST, LONGEST_REST = 2, 12  # evaluations between Anderson steps where these wait for the residual to settle
 TRIES = 5  # failures in a row, or ways tried from the best state, before giving up
 
 HISTORIES: dict[int, Callable[..., Secants]] = {1: ObliqueSecants, 2: Secants}
@@ -44,6 +45,7 @@ def anderson(
     depth: int = 5,
     mixing: Mixing = 1.0,
     every: int = 1,
+    settled: float | None = None,
     condition_limit: float = 1e7,
     tikhonov: float = 0.0,
     restart_growth: float | None = None,
@@ -57,6 +59,9 @@ def anderson(
     mixing: β > 0, or β(k, gain) for step k = 0, 1, ..., where gain = ‖f̄‖ / ‖f‖ in [0, 1] is what the least
         squares leave of the residual. A β that varies costs one more pass over the differences.
     every: an Anderson step each so many steps, damped Picard steps x + β f between.
+    settled: an Anderson step instead as soon as the residual has settled: its cosine with the one before is above this.
+        For maps that carry what x does not hold, and that answers a jump of x only by and by. At least two evaluations
+        lie between such steps, and at most 12.
     condition_limit: the oldest differences go while cond(R), columns scaled to unit length, is above it.
         A Gram matrix cannot tell conditions above eps^-1/2 = 7e7 from infinity.
     tikhonov: τ in ‖f̄‖² + τ ‖y‖², y the coefficients of the columns scaled to unit length.
@@ -69,7 +74,7 @@ def anderson(
     first evaluation; STALLED when all that has been tried from the best state.
     A checkpoint goes on to the bit, given the same settings. ValueError: a setting out of range.
     """
-    _check(type, depth, mixing, every, condition_limit, tikhonov, restart_growth, stall_after)
+    _check(type, depth, mixing, every, settled, condition_limit, tikhonov, restart_growth, stall_after)
     damping = 1.0 if callable(mixing) else float(mixing)
     secants = HISTORIES[type](inner, depth, damping, checkpoint or {}, x.__array_namespace__().asarray)
     at = _Position(x, checkpoint, keep_best=restart_growth is not None)
@@ -97,9 +102,10 @@ def anderson(
                 at.go_part_way(at.best_way + 1)
             elif stall_after is not None and at.since_least >= stall_after:
                 return Outcome.STALLED
-            elif secants.columns and (at.steps + 1) % every == 0:
+            elif secants.columns and at.is_due(every, settled, secants.cosine):
                 gamma, gain = secants.minimise(at.last, norm, condition_limit, tikhonov)
                 at.go(secants.candidate(at.last, gamma, damping_of(mixing, at.steps, gain)))
+                at.rested = 0
             else:
                 beta = damping_of(mixing, at.steps, 1.0)
                 x = secants.damped[-1] if beta == damping else between(at.last, beta)
@@ -129,21 +135,29 @@ class _Position:
         self.since_least = int(saved.get("since_least", 0))  # evaluations
         self.failures = int(saved.get("failures", 0))  # in a row
         self.steps = int(saved.get("steps", 0))
+        self.rested = int(saved.get("rested", 0))  # evaluations since the last Anderson step
 
     def saved(self) -> dict[str, Any]:
         """All that `__init__` reads: references, no copies."""
-        names = ("x", "way", "at_best", "best_way", "least", "since_least", "failures", "steps")
+        names = ("x", "way", "at_best", "best_way", "least", "since_least", "failures", "steps", "rested")
         state = {name: getattr(self, name) for name in names}
         return state | pair_state("last", self.last) | pair_state("best", self.best)
 
     def measured(self, pair: Pair, norm: float) -> None:
         """Take in a pair and its residual norm."""
         self.last, self.failures = pair, 0
+        self.rested += 1
         self.at_best = norm < self.least
         self.since_least += 1
         if self.at_best:
             self.least, self.since_least = norm, 0
             self.best = pair if self.keep_best else None
+
+    def is_due(self, every: int, settled: float | None, cosine: float) -> bool:
+        """Whether the next step is to be one of Anderson's."""
+        if settled is None:
+            return (self.steps + 1) % every == 0
+        return self.rested >= REST and (cosine > settled or self.rested >= LONGEST_REST)
 
     def go(self, x: Array, way: int = -1) -> None:
         """The next candidate, made from the last pair."""
@@ -169,6 +183,7 @@ def _check(
     depth: int,
     mixing: Mixing,
     every: int,
+    settled: float | None,
     condition_limit: float,
     tikhonov: float,
     restart_growth: float | None,
@@ -180,6 +195,7 @@ def _check(
         ("depth", depth, depth >= 0, "at least 0"),
         ("mixing", mixing, callable(mixing) or mixing > 0, "above 0, or a function"),
         ("every", every, every >= 1, "at least 1"),
+        ("settled", settled, settled is None or -1 <= settled < 1, "a cosine below 1, or None"),
         ("condition_limit", condition_limit, condition_limit > 1, "above 1"),
         ("tikhonov", tikhonov, tikhonov >= 0, "at least 0"),
         ("restart_growth", restart_growth, restart_growth is None or restart_growth > 1, "above 1, or None"),

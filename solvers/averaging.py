@@ -15,6 +15,9 @@ block lengths of which there are at least four.
 Differs from the source: P is a linearisation, right within a factor of about two; half of the way from the mean of the
 x_k to that of the p_k is added to the standard error, in quadrature.
 
+Where the map has no operator p_k is x_k, and the way is that from the mean of the earlier half of the states to that of
+the later one: of modes that hardly moved while they were averaged, it knows nothing.
+
 Shapes: x, p are (n,); sums of blocks (levels, n).
 """
 
@@ -31,6 +34,7 @@ from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Mean, O
 BLOCKS = 4  # the least whose scatter says something
 SERVES = 8  # periods for which an operator serves
 DOUBT = 0.5  # share of the way to the prediction that counts as not known
+FALLING = 0.7  # residuals of the later half below this share of the earlier half's still fall: that is no noise
 
 
 def mean_state(
@@ -40,20 +44,23 @@ def mean_state(
     checkpoint: Mapping[str, Any] | None = None,
     inner: InnerProduct = EUCLIDEAN,
     periods: int = 24,
+    operator: bool = True,
     border: bool = True,
     rate: float = 0.0,
 ) -> Flow:
     """Direct integration from x, a NumPy vector of shape (n,), that yields its `Mean` after every period from the
-    fourth on.
+    fourth on; without operator, after `periods` of them.
 
     periods: after which the run ends as FLOOR where the way from its states' mean to the predicted one is shorter than
     the scatter of the predictions: what a period says of where to go is then noise. Where it is longer, the run is
     still on its way, and the means are begun anew; one is yielded again where its standard error is the smaller.
-    border: whether the operator is to come with the balance of what is carried.
+    operator: whether to ask for the operator. border: whether it is to come with the balance of what is carried.
     rate: the slowest decay, a period; above 0 where the map conserves a total, without which there is no inverse.
 
     Periods whose operator is singular are integrated and predict nothing. UNSTABLE where the map fails.
     """
+    if not operator:
+        return (yield from _mean_of_states(np.asarray(x), stop, checkpoint, inner, periods))
     x, seen, least = np.asarray(x), _nothing(np.asarray(x), periods), np.inf
     if checkpoint is not None:
         x, seen = np.asarray(checkpoint["x"]), {name: np.array(checkpoint[name]) for name in seen}
@@ -61,9 +68,9 @@ def mean_state(
 
     while True:
         yield Checkpoint({"x": x, "least": least} | {name: value.copy() for name, value in seen.items()})
-        operator = yield Operator(x, border=border)
+        made = yield Operator(x, border=border)
         try:
-            inverse = tendency_inverse(operator, rate)
+            inverse = tendency_inverse(made, rate)
         except SingularMatrix:
             inverse = None
         for _ in range(SERVES):
@@ -90,6 +97,41 @@ def mean_state(
                 least = min(least, inner.norm(error))
                 seen = _nothing(x, periods)
                 break
+
+
+def _mean_of_states(
+    x: np.ndarray, stop: Stop, checkpoint: Mapping[str, Any] | None, inner: InnerProduct, periods: int
+) -> Flow:
+    """`mean_state` without operator."""
+
+    def nothing() -> dict[str, np.ndarray]:
+        return {**_nothing(x, periods), "late": np.zeros(len(x)), "sizes": np.zeros(periods)}
+
+    seen = nothing()
+    if checkpoint is not None:
+        x, seen = np.asarray(checkpoint["x"]), {name: np.array(checkpoint[name]) for name in seen}
+    while True:
+        yield Checkpoint({"x": x} | {name: value.copy() for name, value in seen.items()})
+        g = yield Evaluate(x)
+        if isinstance(g, Failure):
+            return Outcome.UNSTABLE
+        if stop(x, g):
+            return Outcome.CONVERGED
+        before, x = x, np.asarray(g)
+        number = int(seen["count"][0])
+        seen["sizes"][number] = inner.norm(x - before)
+        add_block(seen, before - seen["origin"])
+        if number >= periods - periods // 2:
+            seen["late"] += before - seen["origin"]
+        if number + 1 < periods:
+            continue
+        mean, half = seen["sums"][0] / periods, periods // 2
+        way = seen["late"] / half - (seen["sums"][0] - seen["late"]) / (periods - half)
+        falls = seen["sizes"][-half:].mean() < FALLING * seen["sizes"][:half].mean()
+        if not falls and inner.norm(way) <= inner.norm(scatter(seen)):
+            yield Mean(seen["origin"] + mean, np.hypot(standard_error(seen, inner), DOUBT * way), periods)
+            return Outcome.FLOOR
+        seen = nothing()
 
 
 def no_blocks(size: int, values: int) -> dict[str, np.ndarray]:

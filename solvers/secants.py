@@ -45,6 +45,7 @@ class Secants:
     ) -> None:
         """Empty, or as `saved()`. damping: the β of h_j = x_j + β f_j."""
         self.inner, self.depth, self.damping = inner, depth, damping
+        self.cosine = 0.0  # of the angle between the residual of the newest pair and that of the one before
         self.restore(saved, asarray)
 
     def restore(self, saved: Mapping[str, Any], asarray: Callable[[Any], Array]) -> None:
@@ -93,6 +94,7 @@ class Secants:
             return None
 
         norm = sqrt(squares[-1])
+        self.cosine = 0.0 if df is None else _cosine(*squares[-3:])
         if df is None or norm == 0 or squares[-3] <= max(TINY, (EPS * norm) ** 2):  # no change but rounding
             self.forget()
         else:
@@ -128,6 +130,12 @@ class Secants:
             more, w = self.remainder(pair, gamma)
             vectors, weights = vectors + more, weights + [(beta - self.damping) * c for c in w]
         return combine(vectors, weights)
+
+
+def _cosine(changed: float, cross: float, now: float) -> float:
+    """Of the angle between f and f - df, from <df, df>, <df, f> and <f, f>; 0 where one of them is nothing."""
+    product = now * max(0.0, now - 2 * cross + changed)
+    return (now - cross) / sqrt(product) if product > 0 else 0.0
 
 
 def least_squares(

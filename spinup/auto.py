@@ -16,33 +16,69 @@ KEEP_BASIN: dict[str, Any] = {"gain": 100.0, "residual_days": 30.0, "relax_days"
 SEASONAL: dict[str, Any] = {"first": 200.0, "gain": 500.0}
 
 
-def choose(model: FixedPointMap) -> tuple[str, str]:
-    """The method for this map, and why, in a sentence."""
+#: Of Anderson acceleration: many differences, and given up for a while where ten evaluations brought nothing: under
+#: noise, which it takes for slow modes, it is then no slower than direct integration.
+UNKNOWN: dict[str, Any] = {"depth": 20, "stall_after": 10}
+
+#: The same where other variables are carried, which answer a jump by and by. Measured on the coarse ACC without its
+#: operator: as good as an Anderson step every fifth year after ten direct ones, without knowing either number.
+CARRYING: dict[str, Any] = {"depth": 20, "settled": 0.9, "stall_after": 20}
+
+
+def choose(model: FixedPointMap, *, keep_basin: bool = False) -> tuple[str, str, dict[str, Any]]:
+    """The method for this map; why, in a sentence; and its settings, where they are not the usual ones."""
+    if not model.has_operator and model.carries:
+        return (
+            "anderson",
+            f"{model.name} takes whole periods only and carries other variables: Anderson acceleration, each step once "
+            "the residual has settled after the one before",
+            CARRYING,
+        )
     if not model.has_operator:
-        return "anderson", f"{model.name} takes whole periods only: Anderson acceleration, which needs nothing else"
+        return (
+            "anderson",
+            f"{model.name} takes whole periods only: Anderson acceleration, which needs nothing else",
+            UNKNOWN,
+        )
     if not model.carries:
         return (
             "newton",
             f"{model.name} gives its tendency and carries nothing else: Newton-Krylov, preconditioned by it",
+            {},
         )
     if not model.has_steps:
         return (
             "ptc",
             f"{model.name} gives its tendency and carries other variables: continuation with secants for those",
+            {},
         )
     if reason := model.no_circulation:
-        return "ptc", f"pseudo-transient continuation with secants: the circulation of {model.name} has {reason}"
-    return "extended", (
-        f"{model.name} can take single steps and its circulation has a linear balance: implicit steps on both together"
+        return "ptc", f"pseudo-transient continuation with secants: the circulation of {model.name} has {reason}", {}
+    own = KEEP_BASIN if keep_basin else SEASONAL if model.cycle_steps else {}
+    return (
+        "extended",
+        f"{model.name} can take single steps and its circulation has a linear balance: implicit steps on both together",
+        own,
     )
 
 
-def with_direct_fallback(method: Method, why: str, average: Method | None = None) -> Method:
-    """`method`; where it stalls or the model fails for good, direct integration from the last state it reached. Where
-    it stalls, which may be for a variability of the model's own, that is done by `average`, where there is one."""
+def after_note(why: str, method: Method) -> Method:
+    """The method, which says first why it is the one."""
 
     def flow(x: Array, *, stop: Stop, checkpoint: Mapping[str, Any] | None = None) -> Flow:
-        fallbacks = {"direct_since": picard, "average_since": average or picard}
+        if checkpoint is None:
+            yield Note(why)
+        return (yield from method(x, stop=stop, checkpoint=checkpoint))
+
+    return flow
+
+
+def with_direct_fallback(method: Method, why: str, average: Method = picard) -> Method:
+    """`method`; where it stalls or the model fails for good, direct integration from the last state it reached. Where
+    it stalls, which may be for a variability of the model's own, that is done by `average`."""
+
+    def flow(x: Array, *, stop: Stop, checkpoint: Mapping[str, Any] | None = None) -> Flow:
+        fallbacks = {"direct_since": picard, "average_since": average}
         since = next((mark for mark in fallbacks if checkpoint is not None and mark in checkpoint), None)
         if since is None:
             yield Note(why)
@@ -52,7 +88,7 @@ def with_direct_fallback(method: Method, why: str, average: Method | None = None
                 return outcome
             x, checkpoint = reached[-1], None
             stalled = outcome is Outcome.STALLED
-            since = "average_since" if stalled and average is not None else "direct_since"
+            since = "average_since" if stalled else "direct_since"
             words = "no longer gets nearer" if stalled else "failed again and again"
             purpose = ", for the mean that it wanders about" if since == "average_since" else ""
             yield Note(f"it {words}: on by direct integration{purpose}")

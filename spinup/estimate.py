@@ -1,9 +1,8 @@
 """The distance to the equilibrium that a run is approaching, estimated after every evaluation.
 
-Where the map can take single steps, the estimate is `solvers.error_estimate`: the residual seen through the one-step
-operator at a state not long ago. Elsewhere, under direct integration, it is what the slowest mode seen so far leaves
-to go: |r| λ / (1 - λ), λ the factor by which the residual shrinks from one period to the next. As long as faster modes
-hide slower ones, that is too little: it is the least the distance can be.
+Where the map can take single steps or gives its tendency, the estimate is `solvers.error_estimate`: the residual seen
+through the operator at a state not long ago. Elsewhere it is `solvers.secant_error`: how the residual changed from one
+of the latest states to the next says what the slow modes leave to go, as far as these have shown.
 
 The operator knows nothing of what changes within it on the way: columns that convect once the water below has slowly
 changed, say. What shows it is that the equilibrium x - P^-1 r where the estimate points to is another one every time.
@@ -21,6 +20,7 @@ import numpy as np
 
 from solvers import Evaluate, SingularMatrix, StepOperator
 from solvers.error_estimate import LEAST_RATE, memory_needed, tendency_inverse
+from solvers.secant_error import PAIRS, secant_error
 from spinup.maps import FixedPointMap
 from spinup.state import Layout, State
 from spinup.store import RunStore
@@ -30,7 +30,7 @@ EVERY = 10  # periods for which an operator of the estimator's own serves
 GUARD = 1.5  # an estimate counts as at most so many times the one before
 MOVED = 1.2  # share of the estimate that the way of the target is, at most the estimate itself
 BY_OPERATOR = (0.4, 1.9)  # times the estimate: 5 % and 95 % of what accelerated runs had in benchmarks/results
-BY_DECAY = (1.0, None)  # it is a lower bound
+BY_SECANTS = (0.3, 5.0)  # the same of Anderson acceleration of the coarse ACC, and of direct runs of known maps
 
 
 def least_rate(conserved: Collection[Any], *, has_steps: bool) -> float:
@@ -53,11 +53,12 @@ class ErrorEstimator:
         self._made = -1  # the evaluation before which the operator was made
         self._slowest = least_rate(model.conserved, has_steps=model.has_steps)
         self._target: np.ndarray | None = None  # x - P^-1 r of the last estimate
+        self._pairs: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # x and T(x) - x of the latest evaluations
 
     @property
-    def between(self) -> tuple[float, float | None]:
-        """The distance is expected between these times its estimate; None: there is no upper bound."""
-        return BY_DECAY if self._operator is None else BY_OPERATOR
+    def between(self) -> tuple[float, float]:
+        """The distance is expected between these times its estimate."""
+        return BY_SECANTS if self._operator is None else BY_OPERATOR
 
     def use(self, operator: StepOperator, number: int) -> None:
         """The method asked for this operator before evaluation `number`: it serves here too."""
@@ -102,17 +103,29 @@ class ErrorEstimator:
                 found = self._with_the_way_of_the_target(np.asarray(request.x), vector, found, records)
             guard = GUARD
         else:
-            if not records or records[-1]["residual"] is None or records[-1]["phase"] not in ("direct", "picard"):
+            by_secants = secant_error(*self._latest(np.asarray(request.x), residual, records), layout.inner)
+            if by_secants is None:
                 return None
-            now = _sizes(layout, residual)
-            last = records[-1]["residual"] | {"all": records[-1]["drift"] * self._model.years}
-            found = {name: _left_to_go(now[name], last[name]) for name in now}
-            guard = np.inf
+            found, guard = _sizes(layout, by_secants), np.inf
         if not all(np.isfinite(value) for value in found.values()):
             return None
         if before is not None:
             found = {name: min(value, guard * before[name]) if before[name] else value for name, value in found.items()}
         return found
+
+    def _latest(self, x: np.ndarray, residual: np.ndarray, records: list[Record]) -> tuple[np.ndarray, np.ndarray]:
+        """The states and residuals of the latest evaluations, x the newest: (p, n) each. Those of before a resume are
+        read from the store."""
+        measured = [r["evaluation"] for r in records if r["residual"] is not None][1 - PAIRS :]
+        pairs = {number: self._pairs.get(number) or self._stored(number) for number in measured}
+        self._pairs = pairs | {len(records): (x, residual)}
+        states, residuals = zip(*self._pairs.values(), strict=True)
+        return np.array(states), np.array(residuals)
+
+    def _stored(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        layout = self._model.layout
+        before, after = (layout.pack(self._store.fields(number, before=first)) for first in (True, False))
+        return before, after - before
 
     def _with_the_way_of_the_target(
         self, x: np.ndarray, error: np.ndarray, found: dict[str, float], records: list[Record]
@@ -134,11 +147,3 @@ class ErrorEstimator:
 def _sizes(layout: Layout, v: np.ndarray) -> dict[str, float]:
     """The rms of each variable of a vector, (n,), in its units, and "all", the norm of the inner product."""
     return layout.rms(v) | {"all": layout.inner.norm(v)}
-
-
-def _left_to_go(now: float, before: float) -> float:
-    """Distance by geometric decay from two residual norms of successive periods."""
-    if now == 0:
-        return 0.0
-    factor = now / before if before else 1.0
-    return now * factor / (1 - factor) if factor < 1 else np.inf

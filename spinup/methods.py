@@ -10,6 +10,7 @@ from solvers import (
     Flow,
     Method,
     Stop,
+    alternating,
     anderson,
     extended_continuation,
     extrapolation,
@@ -21,7 +22,7 @@ from solvers import (
     within,
 )
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
-from spinup.auto import KEEP_BASIN, SEASONAL, choose, with_direct_fallback
+from spinup.auto import after_note, choose, with_direct_fallback
 from spinup.conserve import conserve as conserved_within
 from spinup.conserve import totals, without_totals
 from spinup.convection import keep_mixed, water_columns
@@ -49,6 +50,9 @@ class AndersonSettings(MethodSettings):
     depth: int = Field(5, ge=1, description="differences held (m)")
     mixing: float = Field(1.0, gt=0, description="mixing parameter (β)")
     every: int = Field(1, ge=1, description="periodic mixing: an Anderson step each so many evaluations")
+    settled: float | None = Field(
+        None, ge=-1, lt=1, description="an Anderson step instead once the residual's cosine with the last is above this"
+    )
     condition_limit: float = Field(1e7, gt=1, description="the oldest differences go while the condition is above it")
     tikhonov: float = Field(0.0, ge=0, description="Tikhonov regularisation of the scaled least squares")
     restart_growth: float | None = Field(
@@ -214,10 +218,10 @@ def validated(model: type[BaseModel], settings: Mapping[str, Any], owner: str) -
 
 def check_capability(method: str, model: FixedPointMap) -> None:
     """Raise UsageError where the method asks for what the map does not have."""
-    if method in ("ptc", "mean") and not model.has_operator:
+    if method == "ptc" and not model.has_operator:
         raise UsageError(
-            f"method {method!r} needs a map that gives its tendency or takes single time steps, {model.name} does "
-            "neither: use anderson"
+            f"method 'ptc' needs a map that gives its tendency or takes single time steps, {model.name} does "
+            "neither: use auto"
         )
     if method == "newton" and model.carries:
         raise UsageError(
@@ -240,14 +244,12 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
     if method == "picard":
         return picard
     if method.startswith("auto"):
-        chosen, why = choose(model)
-        average = _averaging(model) if model.has_operator else None
-        own: dict[str, Any] = {}
-        if chosen == "extended" and method == "auto-keep-basin":
-            own = KEEP_BASIN
-        elif chosen == "extended" and model.cycle_steps:
-            own = SEASONAL
-        return with_direct_fallback(bind(chosen, check_settings(chosen, own), model, x0), why, average)
+        chosen, why, own = choose(model, keep_basin=method == "auto-keep-basin")
+        algorithm = bind(chosen, check_settings(chosen, own), model, x0)
+        if chosen == "anderson":
+            inner = model.layout.inner
+            return after_note(why, partial(alternating, method=algorithm, direct=_averaging(model), inner=inner))
+        return with_direct_fallback(algorithm, why, _averaging(model))
     if method == "mean":
         return partial(_averaging(model), **settings)
     options = dict(settings)
@@ -276,7 +278,9 @@ def _by_tangent(products: str, model: FixedPointMap) -> bool:
 
 
 def _averaging(model: FixedPointMap) -> Callable[..., Flow]:
-    """The search for the mean state of this map, which has an operator."""
+    """The search for the mean state of this map."""
+    if not model.has_operator:
+        return partial(mean_state, inner=model.layout.inner, operator=False)
     rate = least_rate(model.conserved, has_steps=model.has_steps)
     return partial(mean_state, inner=model.layout.inner, border=not model.no_circulation, rate=rate)
 

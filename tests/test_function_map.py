@@ -442,7 +442,7 @@ def test_a_tendency_that_does_not_fit_is_named(matrix, message):
 
 
 def test_auto_takes_newton_where_a_tendency_is_given_and_nothing_is_carried():
-    chosen, why = choose(with_tendency(lambda state: -np.eye(4)))
+    chosen, why, _ = choose(with_tendency(lambda state: -np.eye(4)))
     assert chosen == "newton"
     assert "tendency" in why
 
@@ -468,7 +468,7 @@ def test_the_report_says_that_the_error_was_estimated_with_the_tendency(tmp_path
 
 def test_auto_takes_secants_where_other_variables_are_carried():
     start = {"c": np.ones(4), "d": np.ones(4)}
-    chosen, why = choose(FunctionMap(lambda s: s, start, accelerate="c", tendency=lambda state: -np.eye(4)))
+    chosen, why, _ = choose(FunctionMap(lambda s: s, start, accelerate="c", tendency=lambda state: -np.eye(4)))
     assert chosen == "ptc"
     assert "carries other variables" in why
 

@@ -10,7 +10,6 @@ from scipy.sparse import diags_array
 
 import spinup
 from solvers import Evaluate, Outcome
-from spinup.errors import UsageError
 from spinup.function_map import FunctionMap
 from spinup.report.reading import read_run
 from spinup.report.summary import summary
@@ -112,12 +111,23 @@ def test_auto_comes_to_the_mean_state_where_its_method_stalls(tmp_path, monkeypa
     assert (result.outcome, result.evaluations) == (Outcome.FLOOR, 27)
 
 
-def test_a_map_without_an_operator_is_refused(tmp_path):
+def test_a_map_without_an_operator_has_a_mean_too(tmp_path):
+    """That of its states: fast ones here, which nothing hides."""
+
+    def fast(state):
+        year = int(state["year"])
+        return {"c": MEAN + 0.3 * (state["c"] - MEAN) + 0.01 * NOISE[year], "year": np.array(year + 1.0)}
+
+    start = {"c": MEAN + 0.02, "year": np.zeros(())}
     case = spinup.Case(
         name="plain",
         title="Plain",
-        build=lambda: FunctionMap(lambda c: 0.5 * c, np.ones(3), name="plain"),
+        build=lambda: FunctionMap(fast, start, accelerate=("c",), name="plain"),
         method="mean",
+        budget=100,
+        tolerance=1e-9,
     )
-    with pytest.raises(UsageError, match="method 'mean' needs a map that gives its tendency"):
-        spinup.run(case, out=tmp_path / "run")
+    for method in ("mean", "auto"):
+        assert spinup.run(case, out=tmp_path / method, method=method).outcome is Outcome.FLOOR
+        mean = spinup.open_mean(tmp_path / method)
+        assert np.linalg.norm(mean.c - MEAN) < 2 * np.linalg.norm(mean.c_standard_error)

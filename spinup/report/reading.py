@@ -173,7 +173,7 @@ class RunData:
 
     @property
     def estimates_by_operator(self) -> bool:
-        """Whether errors were estimated with an operator of the map's; if not, by the decay of the residual alone."""
+        """Whether errors were estimated with an operator of the map's; if not, by how the residual changed alone."""
         return not {"steps", "tendency"}.isdisjoint(self.header["map"])
 
     def error_estimate(self, name: str) -> np.ndarray | None:

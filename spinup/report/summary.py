@@ -41,7 +41,7 @@ def summary(run: RunData) -> dict[str, Any]:
         "tolerance": header["tolerance"],
         "tolerance_units": header["tolerance_unit"] or drift_units(run),
         "tolerance_of": "estimated error" if header["tolerance_unit"] else "drift",
-        "estimate_from": "operator" if run.estimates_by_operator else "decay",
+        "estimate_from": "operator" if run.estimates_by_operator else "secants",
         "drift_units": drift_units(run),
         "drift_scaled": _scaled(run),
         "drift": extremes(run.model_years, run.drift) | {"when_method_began": _when_method_began(run)},

@@ -24,10 +24,8 @@ def distances(run: dict[str, Any]) -> list[str]:
     for name, e in run["error_estimates"].items():
         what = f"the rms distance of {name} to the equilibrium it approaches"
         size = f"{words.number(e['last'])} {e['units']}".rstrip()
-        if run["estimate_from"] == "operator":
-            found.append(f"At its end {what} is an estimated {size}{_between(e)}.")
-        else:
-            found.append(f"Going by the decay of its residual alone, {what} is at least some {size} at its end.")
+        by = "" if run["estimate_from"] == "operator" else ", going by how its residual changed alone"
+        found.append(f"At its end {what} is an estimated {size}{_between(e)}{by}.")
     return found
 
 
@@ -205,7 +203,12 @@ def caveats(numbers: dict[str, Any]) -> list[str]:
             "mostly within a factor of three of the true one; it does not say which of several equilibria that is."
         )
     else:
-        found.append("How far is not known here: the decay of the residual gives a lower bound.")
+        found.append(
+            "The estimated distance goes by how the residual changed from one state to the next: of slow modes that "
+            "have not shown, or that noise hides, it knows nothing."
+            if subject["error_estimates"]
+            else "How far is not known here."
+        )
     if subject["method"] != "picard":
         found.append("Equal drift does not mean equal distance, least of all between two methods.")
     return found

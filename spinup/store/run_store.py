@@ -14,6 +14,7 @@ import zarr
 from zarr.errors import ZarrUserWarning
 
 from solvers import StepOperator
+from solvers.secant_error import PAIRS
 from spinup.errors import StoreError, StoreFull, UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
@@ -113,7 +114,7 @@ class RunStore:
         record = {**record, "evaluation": number, "slot": slot, "files": fingerprints(self.path, files)}
         write_record(self._record_path(number), record)
         self.records.append(record)
-        self._drop_fields(number - 2 * self.header.store.checkpoint_every)
+        self._drop_fields(number - self._fields_kept)
         self.flush()
         return record
 
@@ -427,8 +428,13 @@ class RunStore:
             for key in keys:
                 self._array(key)[number] = np.nan  # an empty chunk has no file
 
+    @property
+    def _fields_kept(self) -> int:
+        """The newest evaluations whose fields are kept: for replay, and for the estimate of the error by secants."""
+        return max(2 * self.header.store.checkpoint_every, PAIRS)
+
     def _dropped(self, number: int) -> bool:
-        old = number < len(self.records) - 2 * self.header.store.checkpoint_every
+        old = number < len(self.records) - self._fields_kept
         return old and number % self.header.store.fields_every != 0 and number < self._needed_from()
 
     def _needed_from(self) -> int:

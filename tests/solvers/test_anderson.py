@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import gmres, h_equation, known_spectrum, krylov_basis, stored, write_protect
+from problems import gmres, h_equation, known_spectrum, krylov_basis, linear, stored, write_protect
 
 from solvers import Checkpoint, Evaluate, Failure, InnerProduct, Outcome, anderson, solve, within
 from solvers.inner import BLOCK
@@ -206,6 +206,16 @@ def test_periodic_mixing_accelerates_each_third_step(xp):
     assert plain == [True, True, False] * 3
 
 
+def test_a_step_waits_for_the_residual_to_settle(xp):
+    """The residual turns by 60 degrees an application, then by 6: every 12th evaluation, then every second."""
+    for angle, plain in ((np.pi / 3, 11), (np.pi / 30, 1)):
+        J = 0.9 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        problem = linear(np.kron(np.diag([1.0, 0.99, 0.98]), J), np.zeros(6), np.ones(6))
+        x = iterates(problem.map(xp), xp.asarray(problem.x0), 2 * plain + 3, settled=0.9, depth=8)
+        found = [bool(np.allclose(problem.T(now), then, rtol=0, atol=1e-13)) for now, then in pairwise(x)]
+        assert found == ([True] * plain + [False]) * 2
+
+
 def test_gain_is_what_least_squares_leaves():
     problem = known_spectrum(np.linspace(-0.9, 0.9, 10), 4)
     gains = []
@@ -340,6 +350,7 @@ def test_stall(xp):
         ("depth", -1),
         ("mixing", 0.0),
         ("every", 0),
+        ("settled", 1.0),
         ("condition_limit", 1.0),
         ("tikhonov", -1e-9),
         ("restart_growth", 1.0),
@@ -450,6 +461,7 @@ def test_no_array_is_written_into():
     "options",
     [
         {"depth": 4},
+        {"depth": 4, "settled": 0.5},
         {"depth": 3, "mixing": 0.5, "every": 2},
         {"depth": 6, "mixing": lambda k, gain: 0.9 - 0.5 * gain, "tikhonov": 1e-8},
         {"depth": 4, "restart_growth": 1.0001, "stall_after": 50},

@@ -152,3 +152,40 @@ def test_blocking_finds_the_standard_error_of_red_noise(keep, tolerance):
     found = np.linalg.norm(standard_error(blocks, EUCLIDEAN)) / np.sqrt(unknowns)
     assert found == pytest.approx(exact, rel=tolerance)
     np.testing.assert_array_equal(blocks["count"][:3], [512, 256, 128])
+
+
+# --- without operator ------------------------------------------------------------------------------------------------
+
+
+def test_the_mean_of_states_is_found_within_its_standard_error():
+    noisy = Noisy(0.05)
+    noisy_map = lambda x: x - 0.5 * (x - MEAN) + 0.05 * noisy.random.standard_normal(N)  # noqa: E731
+    flow, reply, mean = mean_state(MEAN, stop=never, operator=False), None, None
+    while mean is None:
+        request = flow.send(reply)
+        reply = noisy_map(request.x) if isinstance(request, Evaluate) else None
+        mean = request if isinstance(request, Mean) else None
+    with pytest.raises(StopIteration) as end:
+        flow.send(None)
+    assert end.value.value is Outcome.FLOOR
+    assert mean.count == 24
+    assert EUCLIDEAN.norm(mean.x - MEAN) < 2 * EUCLIDEAN.norm(mean.standard_error)
+    assert EUCLIDEAN.norm(mean.standard_error) < 0.05 * np.sqrt(N)
+
+
+@pytest.mark.parametrize("decay", [0.001, 0.02, 0.5])
+def test_states_on_their_way_are_not_called_the_floor(decay):
+    flow, reply = mean_state(MEAN + 1, stop=never, operator=False), None
+    for _ in range(100):
+        request = flow.send(reply)
+        assert not isinstance(request, Mean)
+        reply = request.x - decay * (request.x - MEAN) if isinstance(request, Evaluate) else None
+
+
+def test_without_operator_a_failure_ends_it():
+    flow = mean_state(MEAN, stop=never, operator=False)
+    next(flow)
+    flow.send(None)
+    with pytest.raises(StopIteration) as end:
+        flow.send(Failure("blew up"))
+    assert end.value.value is Outcome.UNSTABLE
