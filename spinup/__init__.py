@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from spinup.case import Case, load_case
+from spinup.ensemble import Ensemble
 from spinup.function_map import FunctionMap
 from spinup.run import RunResult, resume, run
 from spinup.store import open_mean, open_state
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Case",
+    "Ensemble",
     "FunctionMap",
     "RunResult",
     "VerosMap",

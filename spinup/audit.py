@@ -90,7 +90,8 @@ class Audit:
 
 
 def audit(path: str | Path, *, years: float = 20, probe_years: float = 0, progress: Progress | None = None) -> Audit:
-    """Integrate the end of the run at `path` directly for `years` model years, into PATH-audit, and judge it.
+    """Integrate the end of the run at `path` directly for `years` model years, into PATH-audit, and judge it. The
+    years are those of each member where it is of an ensemble.
 
     probe_years: where it is an equilibrium, integrate on as long from its end with the convection a level deeper, into
     PATH-probe-deeper, and a level shallower, into PATH-probe-shallower; 0 for no probes.
@@ -133,23 +134,25 @@ def beside(path: Path, what: str) -> Path:
 def integrate_on(
     case: Case, on: Path, start: Path, years: float, progress: Progress, change: Change | None = None
 ) -> None:
-    """Direct integration from the end of the run at `start`, changed or not, to `years` model years, in the run `on`;
-    one that is there goes on, and one that went farther stays. Raises UsageError where `on` is another run."""
+    """Direct integration from the end of the run at `start`, changed or not, to `years` model years of each member, in
+    the run `on`; one that is there goes on, and one that went farther stays. Raises UsageError where `on` is another
+    run."""
+    budget = years * read_header(start).members
     if (on / "zarr.json").is_file():
         origin = str(start) if change is None else f"{start}, {change.words}"
         if Path(read_header(on).start).name != Path(origin).name:  # from another folder the same run has another path
             raise UsageError(f"{on} does not begin at the end of {origin}: move it away")
         done = read_run(on).model_years
-        if done.size and done[-1] >= years * (1 - 1e-12):
+        if done.size and done[-1] >= budget * (1 - 1e-12):
             return
-        resume(on, case=case, budget=years, progress=progress)
+        resume(on, case=case, budget=budget, progress=progress)
         return
     run(
         case,
         out=on,
         method="picard",
         settings={},
-        budget=years,
+        budget=budget,
         tolerance=1e-300,
         start=start,
         start_periods=0,
@@ -220,7 +223,7 @@ def judge(
         moved=moved,
         error=error,
         drift=(float(drifts[0]), float(drifts[-1])),
-        years=float(after.model_years[-1]),
+        years=after.watched_years,
         rates=tuple((rate.real / after.years, rate.imag / after.years) for rate in rates),
         failed=bool(after.failed.any()),
         cycle=None if (back := period(states)) is None else back * after.years,

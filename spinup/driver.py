@@ -58,7 +58,7 @@ class Driver:
                     case Evaluate() | Tangent():
                         if self.flag.requested:
                             return Outcome.STOPPED
-                        if self._spent(extra + self._years(request)):
+                        if self._spent(extra + self._cost(request)):
                             return Outcome.BUDGET
                         if isinstance(request, Tangent):
                             reply = self._differentiate(request, carried, extra)
@@ -75,7 +75,7 @@ class Driver:
                         self.estimator.use(reply, logged)
                     case Mean(x, error, count) if logged == len(self.store.records):
                         unpack = self.model.layout.unpack
-                        self.store.save_mean(unpack(x), unpack(error), count * self.model.years)
+                        self.store.save_mean(unpack(x), unpack(error), count * self._cost())
                     case Note(text) if logged == len(self.store.records):
                         self.note(text)
                     case Checkpoint(state) if self._due(logged):
@@ -90,13 +90,18 @@ class Driver:
         return self.store.records[-1]["model_years"] if self.store.records else 0.0
 
     def _last_years(self) -> float:
-        """Model years of the last evaluation, which the next will be like; a period before the first."""
-        return self.store.records[-1]["years"] if self.store.records else self.model.years
+        """What the last evaluation cost, which the next will be like; a period before the first."""
+        return self.model.members * self.store.records[-1]["years"] if self.store.records else self._cost()
 
-    def _years(self, request: Evaluate | Tangent) -> float:
-        if isinstance(request, Tangent) or request.steps is None:
-            return self.model.years
-        return request.steps * self.model.step_years
+    def _years(self, request: Evaluate | Tangent | None = None) -> float:
+        """Model years that a request is for, of a single member; None: a period."""
+        if isinstance(request, Evaluate) and request.steps is not None:
+            return request.steps * self.model.step_years
+        return self.model.years
+
+    def _cost(self, request: Evaluate | Tangent | None = None) -> float:
+        """The same of all members."""
+        return self.model.members * self._years(request)
 
     def _spent(self, years: float) -> bool:
         return self._done() + years > self.budget_years * (1 + 1e-12)
@@ -193,7 +198,7 @@ class Driver:
             "failure": found.reason if isinstance(found, Failure) else None,
             **_kind(request),
             "years": years,
-            "model_years": self._done() + extra + years,
+            "model_years": self._done() + extra + self._cost(request),
             "wall_seconds": wall,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "drift": None,

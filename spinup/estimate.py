@@ -85,7 +85,8 @@ class ErrorEstimator:
 
     def _periods(self, number: int) -> float:
         """How long the run was before evaluation `number`."""
-        return self._store.records[number - 1]["model_years"] / self._model.years if number > 0 else 0.0
+        cost = self._model.members * self._model.years
+        return self._store.records[number - 1]["model_years"] / cost if number > 0 else 0.0
 
     def estimate(self, residual: np.ndarray, request: Evaluate, records: list[Record]) -> dict[str, float] | None:
         """The rms distance of each variable, in its units, and "all", the norm of the inner product; None where there

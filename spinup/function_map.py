@@ -137,6 +137,7 @@ class FunctionMap:
         return dict(self._start)
 
     has_steps = False  # it is a function of a whole period
+    members = 1
     cycle_steps = 0
     no_circulation = "no single steps"
     contents: Mapping[str, Content] = MappingProxyType({})

@@ -38,7 +38,8 @@ class FixedPointMap(Protocol):
     """
 
     name: str
-    years: float  # model years of one evaluation
+    years: float  # model years of one evaluation, of a single member
+    members: int  # states that an evaluation integrates, each of which costs model years: more than one of an ensemble
     diagnostics: dict[str, Diagnostic]
     has_operator: bool  # whether it gives the Jacobian of its tendency: that of a time step, or of a whole period
     has_steps: bool  # whether it can take single time steps
@@ -107,6 +108,11 @@ class FixedPointMap(Protocol):
     def describe(self) -> dict[str, Any]:
         """Settings that define the map, for the record: JSON types only."""
         ...
+
+
+def template(model: FixedPointMap) -> State:
+    """A state of the map's names, shapes and types: its start, where it has none that costs less."""
+    return getattr(model, "template", None) or model.start()
 
 
 NO_TANGENT = (

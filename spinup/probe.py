@@ -94,7 +94,7 @@ def change(name: str, after: RunData) -> Change:
             changed[v.name] = way(np.where(v.mask, fields[v.name], 0.0)[up], volume[up], levels)[up]
         return model.replace(state, changed)
 
-    return Change(f"mixed one level {name} after {after.model_years[-1]:g} model years", of)
+    return Change(f"mixed one level {name} after {after.watched_years:g} model years", of)
 
 
 def found(on: Path, name: str, audited: Path, after: RunData) -> Probe | None:
@@ -105,7 +105,7 @@ def found(on: Path, name: str, audited: Path, after: RunData) -> Probe | None:
             return None
         probe = read_run(on)
         kept = Probe(**json.loads(probe.data.attrs.get(RESULT, "null") or "null") or {})
-        return kept if kept.years == probe.model_years[-1] else None
+        return kept if kept.years == probe.watched_years else None
     except (SpinupError, TypeError, IndexError):  # no such run, no result or one of another version, no evaluation
         return None
 
@@ -132,7 +132,7 @@ def judge(name: str, on: Path, audited: Path, error: dict[str, float | None]) ->
     changed = len(changed_columns(after, probe))
     result = Probe(
         name=name,
-        years=float(probe.model_years[-1]),
+        years=probe.watched_years,
         mixed=columns,
         units={v: words.difference_units(probe.units(v)) for v in probe.variables},
         size=size,

@@ -19,7 +19,7 @@ from spinup.devices import check_one_process
 from spinup.driver import Driver
 from spinup.errors import SpinupError, StoreError, UsageError
 from spinup.estimate import ErrorEstimator
-from spinup.maps import FixedPointMap
+from spinup.maps import FixedPointMap, template
 from spinup.methods import after_direct, bind, check_capability, check_settings, validated
 from spinup.period import parse_years
 from spinup.provenance import git_state, machine, package_versions
@@ -161,9 +161,10 @@ def _start(
         first, origin = change.of(model, first), f"{origin}, {change.words}"
     model.layout.check_start(model.fields(first))
     converged_below(header["tolerance"], header["tolerance_unit"], model.layout)
-    if header["budget_years"] < model.years * (1 - 1e-12):
+    cost = model.members * model.years
+    if header["budget_years"] < cost * (1 - 1e-12):
         raise UsageError(
-            f"a budget of {header['budget_years']:g} model years is less than one evaluation, {model.years:g}: raise it"
+            f"a budget of {header['budget_years']:g} model years is less than one evaluation, {cost:g}: raise it"
         )
     full = Header(
         **header,
@@ -324,7 +325,7 @@ def _read_restart(model: FixedPointMap, file: Path) -> State:
 def _fitting(state: State, model: FixedPointMap, origin: str) -> State:
     """`state` with the variables, shapes and types of the map. Raises UsageError where it does not fit."""
     fitting = {}
-    for name, value in model.start().items():
+    for name, value in template(model).items():
         if name not in state:
             raise UsageError(f"start state {origin} lacks {name}: it was made with another model")
         wanted, given = np.asarray(value), np.asarray(state[name])

@@ -211,6 +211,7 @@ class VerosMap:
         self.diagnostics = available(self._template.settings)
 
     has_operator = has_steps = carries = True
+    members = 1
 
     # --- what a map is ---------------------------------------------------------------------------
 

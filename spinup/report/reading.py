@@ -62,8 +62,18 @@ class RunData:
 
     @property
     def years(self) -> float:
-        """Model years of one evaluation."""
+        """Model years of one evaluation, of a single member."""
         return float(self.header["years_per_evaluation"])
+
+    @property
+    def members(self) -> int:
+        """Of an ensemble; 1 of any other map."""
+        return int(self.header["map"].get("members", 1))
+
+    @property
+    def watched_years(self) -> float:
+        """Model years that each member went through in a direct run."""
+        return float(self.model_years[-1]) / self.members
 
     @property
     def direct(self) -> bool:

@@ -37,6 +37,7 @@ def summary(run: RunData) -> dict[str, Any]:
         "start_years": _start_years(run),
         "model_years": _number(run.model_years[-1]) if run.failed.size else 0.0,
         "years_per_evaluation": run.years,
+        "members": run.members,
         "budget_years": header["budget_years"],
         "tolerance": header["tolerance"],
         "tolerance_units": header["tolerance_unit"] or drift_units(run),

@@ -57,7 +57,7 @@ def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: f
     """Units and long names of `columns`."""
     attrs = {
         "evaluation": {"units": "1", "long_name": "number of the evaluation of the fixed-point map"},
-        "model_years": {"units": "year", "long_name": "model years integrated, this evaluation included"},
+        "model_years": {"units": "year", "long_name": "model years integrated so far, those of all members"},
         "wall_seconds": {"units": "s", "long_name": "wall time of the evaluation"},
         "drift": {
             "units": "year-1",
@@ -67,7 +67,7 @@ def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: f
             "units": "1",
             "long_name": "estimated weighted rms distance to equilibrium, in units of the variables' scales",
         },
-        "evaluation_years": {"units": "year", "long_name": "model years of the evaluation itself"},
+        "evaluation_years": {"units": "year", "long_name": "model years of the evaluation itself, of a single member"},
         "estimate_years": {"units": "year", "long_name": "model years that the estimate took beside those of the run"},
         "spread": {"units": "1", "long_name": "1 where a change was spread over the evaluation: no residual then"},
         "tangent": {

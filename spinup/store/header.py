@@ -46,6 +46,11 @@ class Header(BaseModel):
     machine: dict[str, Any]
     git: dict[str, Any] | None
 
+    @property
+    def members(self) -> int:
+        """Of the map, if it is an ensemble; 1 of any other."""
+        return int(self.map.get("members", 1))
+
 
 def read_header(path: Path) -> Header:
     """The header of the run at `path`. Raises UsageError where there is none that can be read."""
