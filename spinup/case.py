@@ -30,7 +30,7 @@ class Case:
     name: str
     title: str
     build: Callable[[], FixedPointMap]
-    method: str = "anderson"
+    method: str = "auto"
     settings: dict[str, Any] = field(default_factory=dict)
     start_periods: int = 0
     budget: str | float = "100 years"
