@@ -247,12 +247,19 @@ def judge(
         cycle=seen.cycle,
         rung=here,
         probes=probes,
-        budgets=budgets(after),
+        budgets=budgets(after, _restless(seen)),
         rigid_lid=after.rigid_lid,
         repeated=json.loads(after.data.attrs.get(REPEATED, "{}")),
         kind=kind,
         verdict=sentence(kind, seen),
     )
+
+
+def _restless(seen: Seen) -> str:
+    """Why one state's fluxes say nothing of a year's, in words; "" where they may."""
+    if seen.cycle is not None:
+        return "the state goes round"
+    return "the state wanders" if seen.noise or seen.floor else ""
 
 
 def _probes(path: Path, after: RunData) -> dict[str, Probe]:

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from spinup.errors import UsageError
 from spinup.report import words
+from spinup.report.audit_verdict import Kind
 from spinup.report.equilibria import equilibria
-from spinup.report.numbers import comparable, read_runs, settings_that_differ, unlike
+from spinup.report.numbers import audit_of, comparable, read_runs, settings_that_differ, unlike
 from spinup.report.pairs import difference
 from spinup.report.reading import RunData
 from spinup.report.summary import decades, summary, years_to_reach
@@ -28,7 +29,8 @@ def compare_runs(paths: Sequence[str | Path]) -> dict[str, Any]:
     runs: case, method, cost, first, last and lowest drift of each, and the model years spent when its drift is
     first at or below each of `levels`.
     pairs: how far the ends of each two lie apart (`spinup.report.pairs.difference`), whether their drifts mean the
-    same, and whether they are the same equilibrium (`spinup.report.equilibria.equilibria`).
+    same, and whether they are the same equilibrium (`spinup.report.equilibria.equilibria`), the audits that were made
+    of them considered.
     settings: those of the methods and the run that differ, one value a run; those of the model too, where all
     runs are of one case.
     notes: what could not be compared, and why.
@@ -39,7 +41,8 @@ def compare_runs(paths: Sequence[str | Path]) -> dict[str, Any]:
         raise UsageError("comparing needs two runs or more: give their paths")
     runs = read_runs(paths)
     levels = decades(runs)
-    pairs = [_pair(a, b) for a, b in combinations(runs, 2)]
+    stays = [_stays(path) for path in paths]
+    pairs = [_pair(a, b, found) for (a, b), found in zip(combinations(runs, 2), combinations(stays, 2), strict=True)]
     one_case = len({run.header["case"] for run in runs}) == 1
     settings = [_settings(run.header, with_map=one_case) for run in runs]
     differing = {name: None for one, other in combinations(settings, 2) for name in settings_that_differ(one, other)}
@@ -57,10 +60,27 @@ def compare_runs(paths: Sequence[str | Path]) -> dict[str, Any]:
     }
 
 
-def _pair(a: RunData, b: RunData) -> dict[str, Any]:
+def _pair(a: RunData, b: RunData, stays: tuple[bool | None, bool | None]) -> dict[str, Any]:
     found = difference(a, b)
     apart = {name: v["rms"] for name, v in found["variables"].items()}
-    return found | {"comparable": comparable(a, b), "equilibrium": equilibria(a, b, apart)}
+    equilibrium = equilibria(a, b, apart, stays=stays, one_model=_one_model(a, b))
+    return found | {"comparable": comparable(a, b), "equilibrium": equilibrium}
+
+
+def _stays(path: str | Path) -> bool | None:
+    """Whether an audit found the end of the run at `path` a stable equilibrium; None where none was made."""
+    seen = audit_of(path)
+    return None if seen is None else seen["kind"] in (Kind.STABLE, Kind.ONE_OF_SEVERAL)
+
+
+def _one_model(a: RunData, b: RunData) -> bool:
+    """Whether both runs are of one model, as far as they hold of it: its case and the file of that, grid, settings."""
+    headers = (a.header, b.header)
+    return (
+        comparable(a, b)
+        and not settings_that_differ(*(header["map"] for header in headers))
+        and len({header["case_text"] for header in headers}) == 1
+    )
 
 
 def comparison_table(comparison: dict[str, Any]) -> list[Table | Text]:

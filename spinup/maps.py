@@ -22,11 +22,16 @@ class Content:
 
     factor: of a change of the variable's volume mean, in its units per model year, to that of the content by ocean
     surface and time, in `units`.
+    surface: names of the diagnostics of what goes through the surface in a state, in `units`, mean over the ocean's
+    surface, positive into the ocean: net, and the parts of it where the ocean gains and where it loses. Empty where the
+    map has none. interior: that of the sources within the ocean, "" where the map has none.
     """
 
     quantity: str
     units: str
     factor: float
+    surface: tuple[str, str, str] | tuple[()] = ()
+    interior: str = ""
 
 
 class FixedPointMap(Protocol):

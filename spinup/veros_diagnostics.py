@@ -1,6 +1,6 @@
-"""Scalars of a Veros state: energy, tracer content, barotropic transport, overturning."""
+"""Scalars of a Veros state: energy, tracer content and what changes it, barotropic transport, overturning."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,10 @@ DIAGNOSTICS = {
     ),
 }
 OVERTURNING_DEPTH = 500.0  # m; above it wind-driven cells hide the overturning
+
+
+#: Veros' names of each tracer's flux through the surface, (tracer) m s-1, and of its source within, (tracer) s-1
+FORCING = {"temp": ("forc_temp_surface", "temp_source"), "salt": ("forc_salt_surface", "salt_source")}
 
 
 def make_diagnose(variables: Any, settings: Any, tau: int) -> Callable[[dict[str, Any]], dict[str, float]]:
@@ -55,16 +59,60 @@ def make_diagnose(variables: Any, settings: Any, tau: int) -> Callable[[dict[str
     return diagnose
 
 
-def contents(density: float, seconds_per_year: float) -> dict[str, Content]:
-    """Of a water column a metre deep: heat by temperature and salt by salinity, their `factor` of a change a year."""
+def make_fluxes(
+    variables: Any, found: Mapping[str, Content], seconds_per_year: float
+) -> Callable[[dict[str, Any]], dict[str, float]]:
+    """The function from Veros' forcing (`FORCING`, with a halo of 2) to the values of the diagnostics that the contents
+    of a metre of water, by tracer, name: by ocean surface, positive into the ocean."""
+    inner = (slice(2, -2), slice(2, -2))
+    wet = np.asarray(variables.maskT)[inner] > 0.5
+    area = np.asarray(variables.area_t)[inner] * wet[..., -1]
+    share, thickness = area / area.sum(), np.asarray(variables.dzt)
+
+    def fluxes(forcing: dict[str, Any]) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for tracer, content in found.items():
+            surface, source = FORCING[tracer]
+            to_units = content.factor * seconds_per_year
+            if content.surface:
+                through = to_units * share * np.where(wet[..., -1], np.asarray(forcing[surface])[inner], 0.0)
+                parts = (through, np.maximum(through, 0.0), np.minimum(through, 0.0))
+                values |= {name: float(part.sum()) for name, part in zip(content.surface, parts, strict=True)}
+            if content.interior:
+                made = (np.where(wet, np.asarray(forcing[source])[inner], 0.0) * thickness).sum(axis=-1)
+                values[content.interior] = to_units * float((share * made).sum())
+        return values
+
+    return fluxes
+
+
+def contents(density: float, seconds_per_year: float, forced: tuple[str, ...], *, sources: bool) -> dict[str, Content]:
+    """Of a water column a metre deep: heat by temperature and salt by salinity, their `factor` of a change a year.
+
+    forced: the tracers that have a flux through the surface. sources: whether there are any in the interior.
+    """
+
+    def content(tracer: str, quantity: str, units: str, factor: float) -> Content:
+        net, gain, loss = (f"surface_{quantity}_{what}" for what in ("flux", "gain", "loss"))
+        surface = (net, gain, loss) if tracer in forced or sources else ()
+        return Content(quantity, units, factor, surface, f"interior_{quantity}_source" if sources else "")
+
     return {
-        "temp": Content("heat", "W m-2", density * HEAT_CAPACITY / seconds_per_year),
-        "salt": Content("salt", "kg m-2 year-1", 1e-3 * density),
+        "temp": content("temp", "heat", "W m-2", density * HEAT_CAPACITY / seconds_per_year),
+        "salt": content("salt", "salt", "kg m-2 year-1", 1e-3 * density),
     }
 
 
-def available(settings: Any) -> dict[str, Diagnostic]:
-    """The diagnostics a setup with these settings can have."""
-    return {
+def available(settings: Any, found: Mapping[str, Content]) -> dict[str, Diagnostic]:
+    """The diagnostics a setup with these settings can have, those that its contents name among them."""
+    there = {
         name: d for name, d in DIAGNOSTICS.items() if name != "barotropic_transport" or settings.enable_streamfunction
     }
+    for content in found.values():
+        for name, part in zip(content.surface, ("", " where the ocean gains", " where it loses"), strict=False):
+            words = f"{content.quantity} flux into the ocean{part}, mean over its whole surface"
+            there[name] = Diagnostic(content.units, words)
+        if content.interior:
+            words = f"sources of {content.quantity} within the ocean, by its surface"
+            there[content.interior] = Diagnostic(content.units, words)
+    return there

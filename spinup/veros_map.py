@@ -27,12 +27,12 @@ from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance
 from spinup.compilation import use_compilation_cache
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
-from spinup.maps import Content
+from spinup.maps import Content, Diagnostic
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
 from spinup.veros_circulation import GHOST, c_grid, halo_off, interior, no_balance
-from spinup.veros_diagnostics import available, contents, make_diagnose
+from spinup.veros_diagnostics import FORCING, available, contents, make_diagnose, make_fluxes
 from spinup.veros_operator import FORWARD_EULER, Coefficients, probes, step_operator, vertical_mixing
 from spinup.veros_slopes import Slopes, none_held, slope_shares, slopes_held
 
@@ -208,7 +208,6 @@ class VerosMap:
         self._restart_file = restart_file
         self._way: tuple[State, State, int] | None = None  # a state, one that it led to, and after how many steps
         self.conserved: tuple[tuple[str, ...], ...] = ()  # every setup has its own sources and sinks
-        self.diagnostics = available(self._template.settings)
 
     has_operator = has_steps = carries = True
     members = 1
@@ -340,14 +339,40 @@ class VerosMap:
     @cached_property
     def contents(self) -> dict[str, Content]:
         """Heat and salt of the tracers that are accelerated."""
-        vs = self._template.variables
+        vs, found = self._template.variables, self._contents
         surface = interior(vs.area_t)[interior(vs.maskT)[-1] > 0.5].sum()
-        found = contents(float(self._template.settings.rho_0), self.dt * self.period.steps / self.years)
         return {
             v.name: replace(found[v.name], factor=found[v.name].factor * v.volume[v.mask].sum() / surface)
             for v in self.layout.variables
             if v.name in found
         }
+
+    @cached_property
+    def _contents(self) -> dict[str, Content]:
+        """Of every tracer, accelerated or not, by metre of water."""
+        settings = self._template.settings
+        sources = bool(settings.enable_tempsalt_sources)
+        return contents(float(settings.rho_0), self._seconds_per_year, self._forced, sources=sources)
+
+    @property
+    def _seconds_per_year(self) -> float:
+        return self.dt * self.period.steps / self.years
+
+    @cached_property
+    def _forced(self) -> tuple[str, ...]:
+        """The tracers with a flux through the surface: `set_forcing` sets it, or it is not 0 everywhere anyway."""
+        state, template = self._veros_state({}), self._template.variables
+        self._setup.set_forcing(state)
+        return tuple(
+            tracer
+            for tracer, (name, _) in FORCING.items()
+            if getattr(state.variables, name) is not getattr(template, name) or np.any(getattr(template, name))
+        )
+
+    @cached_property
+    def diagnostics(self) -> dict[str, Diagnostic]:
+        """Units and long names of what `diagnose` gives."""
+        return available(self._template.settings, self._contents)
 
     @property
     def rigid_lid(self) -> bool:
@@ -356,8 +381,11 @@ class VerosMap:
 
     @cached_property
     def diagnose(self) -> Callable[[State], dict[str, float]]:
-        """Energy, tracer content and transports of a full state; see `veros_diagnostics`."""
-        return make_diagnose(self._template.variables, self._template.settings, LEVELS["tau"])
+        """Energy, tracer content, what changes it, and transports of a full state; see `veros_diagnostics`."""
+        variables = self._template.variables
+        scalars = make_diagnose(variables, self._template.settings, LEVELS["tau"])
+        fluxes = make_fluxes(variables, self._contents, self._seconds_per_year)
+        return lambda state: scalars(state) | fluxes(self._forcing(state))
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dimensions of a variable of the full state; those with a halo say so."""
@@ -485,6 +513,23 @@ class VerosMap:
         with _traceable():
             markov = jax.lax.fori_loop(0, steps, body, dict(markov))
         return self._canonical(markov)
+
+    @cached_property
+    def _forcing(self) -> Any:
+        """The fluxes and sources of the tracers that the next step from a full state takes, by Veros' names; compiled.
+
+        They are no part of the Markov state: Veros' step computes them from it first."""
+        import jax
+
+        names = [name for pair in FORCING.values() for name in pair if name in self._template.variables]
+
+        @jax.jit
+        def forcing(markov: State) -> dict[str, Any]:
+            state = self._veros_state(markov)
+            self._setup.set_forcing(state)
+            return {name: getattr(state.variables, name) for name in names}
+
+        return forcing
 
     @cached_property
     def _no_increments(self) -> State:

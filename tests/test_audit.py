@@ -1,5 +1,6 @@
 """The audit: an equilibrium stays, another state moves on, and an unstable one leaves."""
 
+import json
 import textwrap
 
 import numpy as np
@@ -11,6 +12,7 @@ import spinup
 from solvers import StepOperator
 from spinup.audit import audit, integrate_on, judge, slowest
 from spinup.function_map import FunctionMap
+from spinup.maps import Content
 from spinup.repeated import apart
 from spinup.report import report_numbers
 from spinup.report.audit_verdict import Kind, Seen, decay_words, kind_of, repeated_words, sentence, slowest_words
@@ -250,7 +252,92 @@ def test_budgets_are_the_change_of_the_volume_mean(tmp_path):
 
 def test_a_flux_is_said_where_the_map_knows_the_content():
     budget = {"per_century": -1.0, "units": "K", "content": "heat", "flux": -0.52, "flux_units": "W m⁻²"}
+    budget["surface"] = None
     assert budget_words("temp", budget) == "temp: −1.00 K per century, heat −0.520 W m⁻²"
+
+
+def heated(*, leak=0.0, cycle=0):
+    """Two boxes, one warmed and one cooled, by 1 K a year for every K from where they are drawn to; fluxes in W m-2,
+    of which K a year are three. leak: K a year that goes otherwise. cycle: time steps of its year, where it has any."""
+    target = np.array([1.0, 3.0])
+    gain = {"net": np.sum, "gain": lambda f: f[f > 0].sum(), "loss": lambda f: f[f < 0].sum()}
+
+    def build():
+        model = FunctionMap(
+            lambda s: {"temp": target + (s["temp"] - target) * np.exp(-1e-3) + leak},
+            start={"temp": np.array([3.0, 2.0])},
+            units={"temp": "degC"},
+            diagnostics={
+                name: ("W m-2", name, lambda s, part=part: float(part(3e-3 * (target - s["temp"]) / 2)))
+                for name, part in gain.items()
+            },
+        )
+        model.contents = {"temp": Content("heat", "W m-2", 3.0, ("net", "gain", "loss"))}
+        if cycle:
+            describe = model.describe
+            model.describe = lambda: describe() | {"cycle_steps": cycle}
+        return model
+
+    return build
+
+
+def test_a_budget_closes_where_the_surface_gives_what_the_content_gains(tmp_path):
+    """The mean of the year's two ends is that of a decay of 0.1 % a year to less than 1e-6 of it."""
+    found = audited(tmp_path, heated(), 4)
+    surface = found.budgets["temp"]["surface"]
+    end = 3e-3 * np.array([-2.0, 1.0]) / 2 * np.exp(-6e-3)
+    assert [surface[key] for key in ("net", "gain", "loss")] == pytest.approx([end.sum(), end[1], end[0]])
+    assert surface["interior"] is None
+    assert surface["closes"] is True
+    assert abs(surface["lacking"]) < 1e-6 * abs(end.sum())
+    words = budget_words("temp", found.budgets["temp"])
+    assert "heat −0.00149 W m⁻², through the surface −0.00149 W m⁻², gaining 0.00149 and losing 0.00298: it c" in words
+    numbers = found.as_json()
+    assert json.loads(json.dumps(numbers, allow_nan=False))["budgets"]["temp"]["surface"] == surface
+
+
+def test_a_budget_that_does_not_close_says_by_how_much(tmp_path):
+    found = audited(tmp_path, heated(leak=1e-3), 4)
+    surface = found.budgets["temp"]["surface"]
+    assert surface["closes"] is False
+    assert surface["lacking"] == pytest.approx(3e-3, rel=1e-3)
+    assert "it does not close: 0.00300 W m⁻² come otherwise" in budget_words("temp", found.budgets["temp"])
+
+
+def test_no_budget_is_said_to_close_with_seasons_or_without_a_beginning(tmp_path):
+    for number, (build, years, why) in enumerate([(heated(cycle=12), 4, "seasons"), (heated(), 1, "beginning")]):
+        (folder := tmp_path / str(number)).mkdir()
+        budget = audited(folder, build, years).budgets["temp"]
+        assert budget["surface"]["net"] == pytest.approx(-0.0015, rel=0.01)
+        assert budget["surface"]["closes"] is budget["surface"]["lacking"] is None
+        assert why in budget["surface"]["untold"]
+        assert "whether it closes is not told, as " in budget_words("temp", budget)
+
+
+def test_a_run_of_an_earlier_format_has_no_fluxes(tmp_path):
+    audited(tmp_path, heated(), 4)
+    after = read_run(tmp_path / "on")
+    content = after.contents["temp"]
+    del content["surface"], content["interior"]
+    after.data.attrs["contents"] = json.dumps({"temp": content})
+    found = judge(tmp_path / "run", read_run(tmp_path / "run"), after).budgets["temp"]
+    assert found["surface"] is None
+    assert budget_words("temp", found).endswith("heat −0.00149 W m⁻²")
+
+
+def test_fluxes_of_one_state_say_nothing_of_noise(tmp_path):
+    random = np.random.default_rng(5)
+
+    def build():
+        model = FunctionMap(
+            lambda s: {"x": 0.1 * s["x"] + random.standard_normal(50)},
+            start={"x": np.zeros(50)},
+            diagnostics={name: ("W m-2", name, lambda s: 1.0) for name in ("net", "gain", "loss")},
+        )
+        model.contents = {"x": Content("heat", "W m-2", 1.0, ("net", "gain", "loss"))}
+        return model
+
+    assert audited(tmp_path, build, 30).budgets["x"]["surface"]["untold"] == "the state wanders"
 
 
 def audited(tmp_path, build, years, **case):

@@ -146,6 +146,66 @@ def test_heat_content_changes_by_the_flux_that_the_map_says(coarse):
     assert coarse.rigid_lid
 
 
+def changes_in_a_step(model, state):
+    """Of heat and salt, by what the map says goes through the surface and is made within, and by their contents: by
+    ocean surface, W m-2 and kg m-2 s-1."""
+    vs = model._template.variables
+    ocean = np.asarray(vs.maskT)[2:-2, 2:-2, -1]
+    area, year = float((np.asarray(vs.area_t)[2:-2, 2:-2] * ocean).sum()), model._seconds_per_year
+    before, after = model.diagnose(state), model.diagnose(model.advance(state, 1))
+    found = {}
+    for quantity, seconds in (("heat", 1.0), ("salt", year)):
+        names = [n for n in (f"surface_{quantity}_flux", f"interior_{quantity}_source") if n in before]
+        content = (after[f"{quantity}_content"] - before[f"{quantity}_content"]) / (area * model.dt)
+        found[quantity] = (sum(before[name] for name in names) / seconds, content)
+    return found
+
+
+def test_heat_goes_through_the_surface_as_the_map_says(coarse):
+    """The content changes over the next step by the flux of the state, to rounding; temperature alone is forced."""
+    state = coarse.evaluate(coarse.start())
+    once = coarse.advance(state, 1)
+    values = coarse.diagnose(state)
+    through, content = changes_in_a_step(coarse, state)["heat"]
+    assert content == pytest.approx(through, rel=1e-9)
+    assert through < -1.0  # it still cools from its start
+    assert values["surface_heat_gain"] > 0 > values["surface_heat_loss"]
+    assert values["surface_heat_gain"] + values["surface_heat_loss"] == pytest.approx(through, rel=1e-12)
+    assert not [name for name in coarse.diagnostics if name.startswith(("surface_salt", "interior"))]
+    assert coarse.contents["temp"].surface == tuple(f"surface_heat_{what}" for what in ("flux", "gain", "loss"))
+    assert_same(coarse.advance(state, 1), once)  # to look at the forcing leaves the model as it was
+
+
+def sourced():
+    """The setup of `acc-coarse-salt`, its salinity restored, with sources of both tracers in the interior."""
+    from veros import veros_routine
+    from veros.core.operators import numpy as npx
+
+    setup = spinup.load_case("acc-coarse-salt").build.__globals__["setup"]()
+
+    class Sourced(setup):
+        @veros_routine
+        def set_forcing(self, state):
+            setup.__dict__["set_forcing"].function(self, state)
+            vs = state.variables
+            vs.temp_source = 1e-9 * (5.0 - vs.temp[..., vs.tau])
+            vs.salt_source = 1e-11 * npx.cos(vs.temp[..., vs.tau])
+
+    return Sourced
+
+
+def test_salt_and_sources_in_the_interior_are_told_too():
+    model = VerosMap(sourced, period=1, settings={"enable_tempsalt_sources": True})
+    state = model.evaluate(model.start())
+    values = model.diagnose(state)
+    assert set(values) == set(model.diagnostics)
+    for quantity, (known, content) in changes_in_a_step(model, state).items():
+        assert content == pytest.approx(known, rel=1e-7)
+        assert abs(values[f"surface_{quantity}_flux"]) > abs(values[f"interior_{quantity}_source"]) > 0
+    assert model.contents["salt"].interior == "interior_salt_source"
+    assert model.diagnostics["surface_salt_flux"].units == "kg m-2 year-1"
+
+
 def test_overturning_of_an_analytic_cell(coarse):
     """Northward above, southward below, v = A cos(pi z / H): the streamfunction, largest at half the depth, is
     A H / pi times the width of the ocean, in a test of the diagnostic's sign and of its integral."""
