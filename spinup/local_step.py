@@ -28,6 +28,7 @@ BATCH = 16  # perturbed steps that JAX takes at once
 COASTAL = 8  # cells by the coast, and as many anywhere, that are tried besides corners, edges and the middle
 MOST_STEPS = 1024  # perturbed steps of one variable, above which a step is not called local
 ROUNDS = 12  # so many times a stencil is widened
+MARGIN = 4  # cells further than was seen, each time
 FAILING = 4  # cells where an answer is wrong that are tried each time
 CULPRITS = 4  # unknowns that one wrong answer may be due to, which are tried in turn
 
@@ -147,8 +148,12 @@ class StepJacobian:
         if not self.found:
             self.find(state)
         at = self._at(state)
+        probed: dict[tuple[int, Stencil], Sparse] = {}
         for _ in range(ROUNDS):
-            matrix = self._assembled(at)
+            for key in enumerate(self._stencils):
+                if key not in probed:
+                    probed[key] = self._columns(at, key[0])
+            matrix = sum(probed[key] for key in enumerate(self._stencils))
             if self._is_complete(at, matrix):
                 self._counted, self._taken = self._taken, 0
                 return csr_array(diags_array(self._scales) @ matrix @ diags_array(1 / self._scales))
@@ -197,22 +202,20 @@ class StepJacobian:
         found[mask] = np.unique(self._stencils[index].colours[mask], return_inverse=True)[1]
         return found
 
-    def _assembled(self, at: Linearised) -> Sparse:
-        """The Jacobian in units of the scales, sparse (n, n)."""
-        numbers = _numbers(self._layout)
+    def _columns(self, at: Linearised, index: int) -> Sparse:
+        """What the Jacobian has of a variable in its columns, in units of the scales, sparse (n, n)."""
+        numbers, colours = _numbers(self._layout), self._colours(index)
+        answers = self._coloured(at, index, colours).reshape(colours.max() + 1, len(numbers), -1)
         rows, columns, entries = [], [], []
-        for index, stencil in enumerate(self._stencils):
-            colours = self._colours(index)
-            answers = self._coloured(at, index, colours).reshape(colours.max() + 1, len(numbers), -1)
-            for source in stencil.sources():
-                cell = np.flatnonzero((source >= 0) & (colours.ravel()[source] >= 0))
-                column, colour = numbers[index].ravel()[source[cell]], colours.ravel()[source[cell]]
-                for target, number in enumerate(numbers):
-                    row, entry = number.ravel()[cell], answers[colour, target, cell]
-                    keep = entry != 0
-                    rows.append(row[keep])
-                    columns.append(column[keep])
-                    entries.append(entry[keep])
+        for source in self._stencils[index].sources():
+            cell = np.flatnonzero((source >= 0) & (colours.ravel()[source] >= 0))
+            column, colour = numbers[index].ravel()[source[cell]], colours.ravel()[source[cell]]
+            for target, number in enumerate(numbers):
+                row, entry = number.ravel()[cell], answers[colour, target, cell]
+                keep = entry != 0
+                rows.append(row[keep])
+                columns.append(column[keep])
+                entries.append(entry[keep])
         where = (np.concatenate(rows), np.concatenate(columns))
         return csr_array(coo_array((np.concatenate(entries), where), shape=(self._layout.size,) * 2))
 
@@ -242,10 +245,12 @@ class StepJacobian:
         if not failing.size:
             return True
         worst = int(failing[np.argmax(np.abs(wrong[failing]))])
-        before = self._stencils
+        before, known = self._stencils, [set(seen) for seen in self._seen]
         for number in failing[:: -(-failing.size // FAILING)].tolist():
             self._try(at, number)
         self._search(at, matrix, x, worst, allowed[worst])
+        for seen, old in zip(self._seen, known, strict=True):  # elsewhere it may be wider yet, as in a mixed layer
+            seen |= {further for offset in seen - old for further in _beyond(offset, self._shape)}
         self._stencils = self._widest()
         return self._stencils == before
 
@@ -326,6 +331,14 @@ class StepJacobian:
 def _parts(number: int) -> Iterator[slice]:
     """`number` things, BATCH at a time."""
     return (slice(first, min(first + BATCH, number)) for first in range(0, number, BATCH))
+
+
+def _beyond(offset: Offset, shape: tuple[int, ...]) -> Iterator[Offset]:
+    """The next offsets, up to MARGIN, in the direction of its largest part, as far as the grid reaches."""
+    axis = int(np.argmax(np.abs(offset)))
+    way = 1 if offset[axis] > 0 else -1
+    for cells in range(1, min(MARGIN, shape[axis] - 1 - abs(offset[axis])) + 1):
+        yield (*offset[:axis], offset[axis] + way * cells, *offset[axis + 1 :])
 
 
 def _numbers(layout: Layout) -> list[np.ndarray]:

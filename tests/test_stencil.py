@@ -328,3 +328,22 @@ def test_a_step_that_fails():
     compiled = FunctionMap(lambda s: s, {"c": np.ones(3)}, step=step, steps=5, name="burst", jit=True)
     with pytest.raises(ModelFailure, match="the perturbed steps of burst are not finite"):
         compiled.operator(compiled.start())
+
+
+def test_a_mixed_layer_that_is_deeper_in_places_widens_the_stencil_in_few_searches():
+    """Implicit mixing reaches the further the stronger it is: it is so in a few columns between the samples."""
+    import jax.numpy as jnp
+
+    levels, exchange = 40, np.full(16, 1e-3)
+    exchange[[3, 11]] = 0.03
+    columns = jnp.asarray([implicit_column(levels, e) for e in exchange])
+    model = FunctionMap(
+        lambda s: s,
+        {"c": np.ones((levels, 16))},
+        step=lambda s: {"c": jnp.einsum("jkl,lj->kj", columns, s["c"])},
+        steps=10,
+        jit=True,
+    )
+    found = jacobian(model).reshape(levels, 16, levels, 16)
+    for j in range(16):
+        np.testing.assert_allclose(found[:, j, :, j], columns[j], rtol=0, atol=1e-12)
