@@ -7,6 +7,7 @@ import pytest
 from scipy.sparse import coo_array, csr_array, diags_array, eye_array
 
 from spinup import local_step
+from spinup import stencil as stencil_module
 from spinup.errors import ModelFailure, UsageError
 from spinup.function_map import FunctionMap
 from spinup.stencil import Stencil, stencil_of
@@ -58,6 +59,15 @@ def test_no_cell_answers_to_two_of_a_colour(shape, cyclic, wide):
     for row in stencil_rows(stencil):
         colours = stencil.colours.ravel()[row]
         assert len(np.unique(colours)) == len(colours)
+
+
+@pytest.mark.parametrize("cyclic", [(False, False), (True, False), (True, True)])
+def test_a_box_around_the_stencil_serves_where_no_lattice_is_found(cyclic, monkeypatch):
+    monkeypatch.setattr(stencil_module, "TRIES", 0)
+    stencil = Stencil((11, 13), (*CROSS, (2, -1)), cyclic, (False, False))
+    assert stencil.lattice == (4 * 3, (1, 4))
+    for row in stencil_rows(stencil):
+        assert len(np.unique(stencil.colours.ravel()[row])) == len(row)
 
 
 def stencil_rows(stencil):
@@ -185,6 +195,23 @@ def test_coupled_variables(jit):
     aa = np.eye(15) + 0.2 * (ring - 2 * np.eye(15) + ring.T) - np.diag(slope)
     known = np.block([[aa, 0.3 * np.eye(15)], [np.diag(slope[:-1], -1), 0.7 * np.eye(15)]])
     np.testing.assert_allclose(jacobian(model), known, rtol=0, atol=1e-15 if jit else 1e-5)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_variables_with_land_of_their_own(jit):
+    """A sediment below part of the water answers to it, and gives half of that back."""
+    wet, bed = np.arange(20) > 2, (np.arange(20) > 6) & (np.arange(20) < 15)
+
+    def step(state):
+        sinks = 0.2 * state["water"] * bed
+        return {"water": state["water"] - sinks + 0.1 * state["bed"] * bed, "bed": state["bed"] + sinks}
+
+    start = {"water": np.ones(20), "bed": np.ones(20)}
+    model = FunctionMap(lambda s: s, start, step=step, steps=4, mask={"water": wet, "bed": bed}, jit=jit)
+    one, on = np.eye(20), np.diag(bed.astype(float))
+    known = np.block([[one - 0.2 * on, 0.1 * on], [0.2 * on, one]])
+    ocean = np.concatenate([wet, bed])
+    np.testing.assert_allclose(jacobian(model), known[np.ix_(ocean, ocean)], atol=1e-15 if jit else 1e-9)
 
 
 @pytest.mark.parametrize("jit", [False, True])
