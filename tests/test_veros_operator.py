@@ -102,7 +102,7 @@ def test_a_run_that_is_stopped_at_every_evaluation_ends_the_same(tmp_path):
 
 
 def test_a_map_without_single_steps_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="or takes single time steps, linear does neither: use anderson"):
+    with pytest.raises(UsageError, match="or takes single time steps, linear does neither: use auto"):
         spinup.run(LINEAR, out=tmp_path / "run", method="ptc")
     assert not (tmp_path / "run").exists()
 
