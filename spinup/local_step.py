@@ -48,7 +48,7 @@ class Linearised(Protocol):
 
 
 class Differences:
-    """By one-sided differences, of 512 times the square root of rounding: 8e-6 of a variable's scale in double precision.
+    """By one-sided differences, of 512 times the root of rounding: 8e-6 of a variable's scale in double precision.
 
     step: the accelerated variables after a step of a state. at: that state. precision: of its numbers, relative.
     """
