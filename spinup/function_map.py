@@ -10,6 +10,7 @@ import numpy as np
 from solvers import StepOperator
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
+from spinup.local_step import Derivative, Differences, Linearised, StepJacobian
 from spinup.maps import Content, Diagnostic
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
@@ -60,6 +61,13 @@ class FunctionMap:
         period for a unit of each, if it were kept, linearised; sparse, (n, n), in the order of the vector (`layout`).
         An annual mean of a seasonal model will do. It makes the methods `newton` and `ptc` possible, and the estimate
         of the error; it is called with NumPy arrays or JAX's, as the function is.
+    step : callable, optional
+        In place of `tendency`: the full state in, out the state one time step later, of the same structure. The
+        Jacobian is found by perturbing it (`spinup.local_step`), so a cell must answer to cells near it only, or in its
+        column. A period need not be made of just these steps: the Jacobian is that of the season that the state and the
+        step have.
+    steps : int, optional
+        How many of these a period has; where `step` is given.
     jvp : callable, optional
         The function's derivative: a state and a change of it in, of the same structure, the change a period later out,
         to first order; what is not accelerated does not change. JAX has it for any function under `jit` that it can
@@ -73,7 +81,7 @@ class FunctionMap:
     ------
     UsageError
         A start that is not finite or out of bounds, a name that is no variable, a mask or volume of
-        another shape, a group that cannot be conserved.
+        another shape, a group that cannot be conserved, a `step` without its `steps`.
     """
 
     def __init__(
@@ -94,6 +102,8 @@ class FunctionMap:
         coords: Mapping[str, Any] | None = None,
         diagnostics: Mapping[str, DiagnosticSpec] | None = None,
         tendency: Callable[[Any], Any] | None = None,
+        step: Callable[[Any], Any] | None = None,
+        steps: int | None = None,
         jvp: Callable[[Any, Any], Any] | None = None,
         jit: bool = False,
         name: str | None = None,
@@ -110,7 +120,8 @@ class FunctionMap:
         self._jit = jit
         self._tendency, self._jvp = tendency, jvp
         self._bare_function = function
-        self.has_operator = tendency is not None
+        self._step, self._steps = step, _checked_steps(tendency, step, steps)
+        self.has_operator = tendency is not None or step is not None
         if self._jax:
             _double_precision()
         self._function = _Compiled(function) if jit else function
@@ -142,17 +153,35 @@ class FunctionMap:
     no_circulation = "no single steps"
     contents: Mapping[str, Content] = MappingProxyType({})
     rigid_lid = False
-    operator_years = step_years = 0.0
+
+    @property
+    def step_years(self) -> float:
+        """Model years of one `step`; 0 where there is none."""
+        return self.years / self._steps if self._steps else 0.0
+
+    @property
+    def operator_years(self) -> float:
+        """Model years that the last `operator` cost, or the first will: those of the steps that were perturbed, for the
+        first also those that its stencil is found by. 0 of a `tendency`."""
+        if self._step is None:
+            return 0.0
+        if not self._jacobian.found:
+            self._jacobian.find(self._start)
+        return self._jacobian.cost * self.step_years
 
     def advance(self, state: State, steps: int, toward: Fields | None = None) -> State:
         """There are no single steps: raises UsageError."""
         raise UsageError(f"{self.name} is a function of a whole period: it has no single steps")
 
     def operator(self, state: State, *, border: bool = False) -> StepOperator:
-        """What `tendency` says at `state`, as the operator of one step a period long. Raises UsageError where there is
-        none, or it is of another shape."""
+        """What `tendency` says at `state`, as the operator of one step a period long; or that of one `step`.
+
+        Raises UsageError where there is neither, the tendency is of another shape or the step is not local, and
+        ModelFailure where the step fails."""
+        if self._step is not None:
+            return self._operator_of_step(state)
         if self._tendency is None:
-            raise UsageError(f"{self.name} says nothing of its Jacobian: give FunctionMap a `tendency`")
+            raise UsageError(f"{self.name} says nothing of its Jacobian: give FunctionMap a `tendency` or a `step`")
         from scipy.sparse import csr_array
 
         matrix, n = csr_array(self._tendency(self._nested(state))), self.layout.size
@@ -162,6 +191,39 @@ class FunctionMap:
             raise UsageError(f"tendency of {self.name} is not finite")
         return StepOperator(matrix, 1)
 
+    def _operator_of_step(self, state: State) -> StepOperator:
+        from scipy.sparse import csr_array, eye_array
+
+        if not self._jacobian.found:  # at the start, so that a run that is resumed finds the same
+            self._jacobian.find(self._start)
+        jacobian = self._jacobian(state)
+        return StepOperator(csr_array(jacobian - eye_array(self.layout.size)), self._steps)
+
+    @cached_property
+    def _jacobian(self) -> StepJacobian:
+        """Of `step`: by JAX where the function is compiled and it can, by differences otherwise."""
+        assert self._step is not None
+        who, step = f"step of {self.name}", self._step
+        precision = max(float(np.finfo(self._start[name].dtype).eps) for name in self._accelerate)
+        tangent = JaxTangent(self._by_name(step, who), self._accelerate) if self._jit else None
+        if tangent is not None and not tangent.exists_at(self._start):
+            tangent = None
+        compiled = _Compiled(step) if self._jit else step
+
+        def linearise(state: State) -> Linearised:
+            at = {name: self._own(name, state[name]) for name in self._start}
+            if tangent is not None:
+                return Derivative(self.layout, tangent, at, precision)
+            return Differences(
+                self.layout, lambda moved: self.fields(self._applied(compiled, who, moved)), at, precision
+            )
+
+        return StepJacobian(self.layout, linearise, who=who, precision=precision)
+
+    def _by_name(self, function: Callable[[Any], Any], who: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """A function of the state as one of its values by name."""
+        return lambda values: self._shelf.flatten_like_start(function(self._shelf.nested(values)), who)
+
     @cached_property
     def has_tangent(self) -> bool:
         """Whether `tangent` is there: given as `jvp`, or JAX's."""
@@ -169,10 +231,7 @@ class FunctionMap:
 
     @cached_property
     def _jax_tangent(self) -> JaxTangent:
-        def whole(values: dict[str, Any]) -> dict[str, Any]:
-            return self._shelf.flatten_like_start(self._bare_function(self._shelf.nested(values)), self.name)
-
-        return JaxTangent(whole, self._accelerate)
+        return JaxTangent(self._by_name(self._bare_function, self.name), self._accelerate)
 
     def tangent(self, state: State, fields: Fields) -> Fields:
         """The change of the accelerated variables a period later for a change `fields` of them at `state`, to first
@@ -204,17 +263,21 @@ class FunctionMap:
         Raises ModelFailure where the function fails numerically or returns values that are not finite,
         and UsageError where it returns something else than a state.
         """
+        return self._applied(self._function, self.name, state)
+
+    def _applied(self, function: Callable[[Any], Any], who: str, state: State) -> State:
+        """What a function makes of the state, checked."""
         try:
-            returned = self._function(self._nested(state))
+            returned = function(self._nested(state))
         except NUMERICAL_ERRORS as error:
-            raise ModelFailure(f"{self.name} raised {type(error).__name__}: {error}") from error
-        out = self._shelf.flatten_like_start(returned, self.name)
+            raise ModelFailure(f"{who} raised {type(error).__name__}: {error}") from error
+        out = self._shelf.flatten_like_start(returned, who)
         result = {}
         for name, value in out.items():
-            self._check_returned(name, value)
+            self._check_returned(name, value, who)
             result[name] = value if _is_jax(value) else np.array(value)
         for name in result:
-            self._check_finite(name, result[name])
+            self._check_finite(name, result[name], who)
         return result
 
     def fields(self, state: State) -> Fields:
@@ -247,6 +310,7 @@ class FunctionMap:
 
     def describe(self) -> dict[str, Any]:
         """Settings that define the map: JSON types only."""
+        known = {"tendency": self._tendency, "jvp": self._jvp, "step": self._step}
         return {
             "map": type(self).__name__,
             "function": self._function_name,
@@ -256,7 +320,9 @@ class FunctionMap:
             "shapes": {name: list(value.shape) for name, value in self._start.items()},
             "types": {name: str(value.dtype) for name, value in self._start.items()},
             "jit": self._jit,
-        } | {what: True for what, known in (("tendency", self._tendency), ("jvp", self._jvp)) if known is not None}
+            **({"steps": self._steps} if self._steps else {}),
+            **{what: True for what, given in known.items() if given is not None},
+        }
 
     @property
     def carries(self) -> bool:
@@ -397,7 +463,7 @@ class FunctionMap:
                     f"outside its bounds ({low:g}, {high:g}); mend the start or the bounds"
                 )
 
-    def _check_returned(self, name: str, value: Any) -> None:
+    def _check_returned(self, name: str, value: Any, who: str) -> None:
         wanted = self._start[name]
         shape = getattr(value, "shape", None)
         if shape is None:
@@ -405,8 +471,8 @@ class FunctionMap:
             shape = value.shape
         if shape != wanted.shape:
             raise UsageError(
-                f"{self.name} returned {name!r} with shape {shape}, it was given {wanted.shape}: "
-                "a period must leave every shape as it is"
+                f"{who} returned {name!r} with shape {shape}, it was given {wanted.shape}: "
+                "it must leave every shape as it is"
             )
         if value.dtype != wanted.dtype:
             remedy = "make the start of that type, or convert the result"
@@ -415,12 +481,12 @@ class FunctionMap:
                     "if it is a JAX function, pass jit=True or call jax.config.update('jax_enable_x64', True) "
                     "before any array is made"
                 )
-            raise UsageError(f"{self.name} returned {name!r} as {value.dtype}, it was given {wanted.dtype}: {remedy}")
+            raise UsageError(f"{who} returned {name!r} as {value.dtype}, it was given {wanted.dtype}: {remedy}")
 
-    def _check_finite(self, name: str, value: Any) -> None:
+    def _check_finite(self, name: str, value: Any, who: str) -> None:
         bad = self._not_finite(name, value)
         if bad is not None:
-            raise ModelFailure(f"{self.name} returned a state in which {bad}")
+            raise ModelFailure(f"{who} returned a state in which {bad}")
 
     def _not_finite(self, name: str, value: Any) -> str | None:
         """Words for the first ocean cell that is not finite, or None."""
@@ -576,3 +642,16 @@ def _name_of(function: Any) -> str:
     inner = getattr(function, "func", function)  # functools.partial
     name = getattr(inner, "__name__", type(inner).__name__)
     return "function" if name == "<lambda>" else name
+
+
+def _checked_steps(tendency: Any, step: Any, steps: Any) -> int:
+    """How many steps a period has; 0 where no step is given. Raises UsageError where what is given does not fit."""
+    if step is None:
+        if steps is not None:
+            raise UsageError(f"steps={steps!r} is how many a period has of the function `step`: give that, too")
+        return 0
+    if tendency is not None:
+        raise UsageError("`tendency` and `step` say the same, the Jacobian of the model: give one of them")
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+        raise UsageError(f"steps={steps!r}: say how many a period has of the function `step`, 1 or more")
+    return int(steps)

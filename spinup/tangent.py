@@ -23,6 +23,7 @@ class JaxTangent:
             return jax.jvp(of, ({name: values[name] for name in accelerate},), (changes,))[1]
 
         self._derivative, self._compiled = derivative, jax.jit(derivative)
+        self._compiled_many = jax.jit(jax.vmap(derivative, in_axes=(None, 0)))
         self._accelerate = tuple(accelerate)
 
     def exists_at(self, values: Values) -> bool:
@@ -38,3 +39,7 @@ class JaxTangent:
     def __call__(self, values: Values, changes: Values) -> dict[str, Any]:
         """The derivative at `values` along `changes` of the accelerated variables."""
         return self._compiled(dict(values), dict(changes))
+
+    def many(self, values: Values, changes: Values) -> dict[str, Any]:
+        """The same along several directions at once: arrays have one axis more, in front."""
+        return self._compiled_many(dict(values), dict(changes))

@@ -2,15 +2,13 @@
 
 The step ends with an implicit vertical mixing, M x_new = explicit part, which couples a whole column. Times M the
 response to a perturbation is local: a cell answers to its own column and the four next to it, two levels up and down.
-Cells that no cell answers to at once share a colour, so 5 x 5 x (tracers) perturbed steps, or a few more where a cyclic
-grid does not close, give every column of M J: A. R. Curtis, M. J. D. Powell, J. K. Reid, J. Inst. Maths Applics 13
-(1974), 117-119. The step is taken with forward Euler in place of Adams-Bashforth, whose memory is no part of the
-state's slow life, and one-sided.
+By colours (see `spinup.stencil`) 5 x 5 x (tracers) perturbed steps, or a few more where a cyclic grid does not close,
+give every column of M J. The step is taken with forward Euler in place of Adams-Bashforth, whose memory is no part of
+the state's slow life, and one-sided.
 """
 
 from collections.abc import Callable
 from functools import lru_cache
-from itertools import count, product
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from solvers import StepOperator
 from spinup.circulation import CGrid, Sparse
 from spinup.errors import ModelFailure
 from spinup.state import Layout, State
+from spinup.stencil import Stencil, wrap
 
 Coefficients = dict[str, Any]  # fields (nz, ny, nx) by name
 
@@ -28,56 +27,29 @@ PERTURBATION = 1e-4  # in units of the variable's scale
 NEGLIGIBLE = 3e-10  # entries below are rounding of the difference quotient
 FORWARD_EULER = -0.5  # Adams-Bashforth's epsilon that makes its weights 1 and 0
 
-Offset = tuple[int, int, int]  # levels, rows and columns
 
-
-def stencil(shape: tuple[int, ...], *, cyclic: bool) -> list[Offset]:
+@lru_cache(maxsize=4)
+def stencil(shape: tuple[int, ...], *, cyclic: bool) -> Stencil:
     """Where the cells are, from a cell, that it answers to in a step: its own column and the four next to it."""
     columns = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)]
     if cyclic:  # a narrow grid has the same neighbour twice
-        columns = list(dict.fromkeys((dj, di % shape[2]) for dj, di in columns))
+        columns = list(dict.fromkeys((dj, int(wrap(np.array(di), shape[2]))) for dj, di in columns))
     levels = range(-LEVELS_REACHED, LEVELS_REACHED + 1)
-    return [(dk, dj, di) for dj, di in columns for dk in levels]
-
-
-@lru_cache(maxsize=4)
-def lattice(shape: tuple[int, ...], *, cyclic: bool) -> tuple[int, Offset]:
-    """The number of colours p, and strides: the colour of cell (k, j, i) is its product with them, modulo p. They are
-    the fewest for which the cells of a stencil all have different ones, also around a cyclic grid."""
-    offsets = np.array(stencil(shape, cyclic=cyclic))
-    for p in count(len(offsets)):
-        for strides in product(range(p), range(p), range(p)):
-            closed = not cyclic or strides[2] * shape[2] % p == 0
-            if closed and len(np.unique(offsets @ strides % p)) == len(offsets):
-                return p, strides
-    raise AssertionError  # `count` does not end
-
-
-def colour_grid(shape: tuple[int, ...], *, cyclic: bool) -> np.ndarray:
-    """The colour of every cell, (nz, ny, nx) integers from 0: no cell is reached by two of one colour."""
-    p, strides = lattice(shape, cyclic=cyclic)
-    return np.tensordot(strides, np.indices(shape), axes=1) % p
+    offsets = tuple((dk, dj, di) for dj, di in columns for dk in levels)
+    return Stencil(shape, offsets, cyclic=(False, False, cyclic), full=(False, False, False))
 
 
 @lru_cache(maxsize=4)
 def sources(shape: tuple[int, ...], *, cyclic: bool) -> list[np.ndarray]:
     """For each colour, and each cell of the flat grid, the flat index of the one of this colour that reaches it, -1
     where there is none: the same for every operator on the grid."""
-    p, strides = lattice(shape, cyclic=cyclic)
-    colours = colour_grid(shape, cyclic=cyclic)
-    offsets = np.array(stencil(shape, cyclic=cyclic))
-    which = np.full(p, -1)
-    which[offsets @ strides % p] = np.arange(len(offsets))
-    cells, edges = np.indices(shape).reshape(3, -1), np.array(shape)[:, None]
-    found = []
-    for colour in range(p):
-        towards = which[(colour - colours.ravel()) % p]
-        at = cells + offsets[towards].T
-        if cyclic:
-            at[2] %= shape[2]
-        inside = (towards >= 0) & ((at >= 0) & (at < edges)).all(axis=0)
-        found.append(np.where(inside, np.ravel_multi_index(np.where(inside, at, 0), shape), -1))
-    return found
+    reached = stencil(shape, cyclic=cyclic)
+    colours = reached.colours.ravel()
+    found = np.full((reached.number, colours.size), -1)
+    for source in reached.sources():
+        cell = np.flatnonzero(source >= 0)
+        found[colours[source[cell]], cell] = source[cell]
+    return list(found)
 
 
 def step_operator(
@@ -100,7 +72,7 @@ def step_operator(
     names = [v.name for v in layout.variables]
     cells = {n: _numbers(layout, n) for n in names}
     shape = layout.variables[0].shape
-    colours = colour_grid(shape, cyclic=cyclic)
+    colours = stencil(shape, cyclic=cyclic).colours
     origins = sources(shape, cyclic=cyclic)
     rows, columns, entries = [], [], []
     implicit: Sparse = None
@@ -133,7 +105,7 @@ def step_operator(
 
 def probes(layout: Layout, *, cyclic: bool) -> int:
     """How many time steps `step_operator` costs."""
-    return len(layout.variables) * lattice(layout.variables[0].shape, cyclic=cyclic)[0] + 1
+    return len(layout.variables) * stencil(layout.variables[0].shape, cyclic=cyclic).number + 1
 
 
 def vertical_mixing(grid: CGrid, diffusivity: np.ndarray, dt: float) -> Sparse:

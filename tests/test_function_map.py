@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.sparse import diags_array
 
 import solvers
 import spinup
+from cases import ideal_age
 from spinup.auto import choose
 from spinup.conserve import conserve, totals, without_totals
 from spinup.errors import ModelFailure, UsageError
 from spinup.function_map import FunctionMap
 from spinup.report.reading import read_run
 from spinup.state import Coordinate, Layout, Variable
+from spinup.toy_ocean import Season, ToyOcean
 
 MASK = np.array([[True, True, False], [True, False, True]])
 START = {"temp": np.full((2, 3), 10.0), "salt": np.full((2, 3), 35.0), "wind": np.ones(4), "steps": np.array(0)}
@@ -427,7 +430,7 @@ def test_a_tendency_is_the_operator_of_a_period():
 def test_without_a_tendency_there_is_no_operator():
     model = with_tendency(None)
     assert not model.has_operator
-    with pytest.raises(UsageError, match="give FunctionMap a `tendency`"):
+    with pytest.raises(UsageError, match="give FunctionMap a `tendency` or a `step`"):
         model.operator(model.start())
 
 
@@ -471,6 +474,134 @@ def test_auto_takes_secants_where_other_variables_are_carried():
     chosen, why, _ = choose(FunctionMap(lambda s: s, start, accelerate="c", tendency=lambda state: -np.eye(4)))
     assert chosen == "ptc"
     assert "carries other variables" in why
+
+
+def diffuse(state):
+    """One of ten steps a year: diffusion along a line, and a source."""
+    c = state["c"]
+    return {"c": c + 0.01 * (np.roll(c, 1) + np.roll(c, -1) - 2 * c) + 0.001 * (1.0 - c)}
+
+
+def diffuse_a_year(state):
+    for _ in range(10):
+        state = diffuse(state)
+    return state
+
+
+LINE = {"c": np.linspace(0, 1, 8)}
+
+
+def test_a_step_is_an_operator_of_as_many_steps_as_are_said():
+    model = FunctionMap(diffuse_a_year, LINE, step=diffuse, steps=10)
+    operator = model.operator(model.start())
+    assert (model.has_operator, model.has_steps, operator.steps) == (True, False, 10)
+    around = np.roll(np.eye(8), 1, axis=0)
+    known = 0.01 * (around + around.T - 2 * np.eye(8)) - 0.001 * np.eye(8)
+    np.testing.assert_allclose(operator.matrix.toarray(), known, atol=1e-10)
+
+
+def test_a_map_that_gives_a_step_says_so_in_the_record():
+    described = FunctionMap(diffuse_a_year, LINE, step=diffuse, steps=10).describe()
+    assert (described["step"], described["steps"]) == (True, 10)
+    assert not {"step", "steps"} & set(FunctionMap(diffuse_a_year, LINE).describe())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"step": diffuse}, "steps=None: say how many a period has"),
+        ({"step": diffuse, "steps": 0}, "steps=0: say how many a period has"),
+        ({"step": diffuse, "steps": 1.5}, "steps=1.5: say how many a period has"),
+        ({"steps": 10}, "steps=10 is how many a period has of the function `step`: give that, too"),
+        ({"step": diffuse, "steps": 10, "tendency": lambda s: np.eye(8)}, "`tendency` and `step` say the same"),
+    ],
+)
+def test_a_step_that_does_not_fit(options, message):
+    with pytest.raises(UsageError, match=message):
+        FunctionMap(diffuse_a_year, LINE, **options)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_step_that_does_not_return_a_state_is_named(jit):
+    model = FunctionMap(diffuse_a_year, LINE, step=lambda state: {"x": state["c"]}, steps=10, jit=jit)
+    with pytest.raises(UsageError, match="step of diffuse_a_year returned no 'c'"):
+        model.operator(model.start())
+
+
+def test_a_step_that_jax_cannot_differentiate_is_taken_by_differences():
+    import jax
+
+    def calls_out(state):
+        return {"c": jax.pure_callback(lambda c: np.asarray(c) / 2, jax.ShapeDtypeStruct((8,), float), state["c"])}
+
+    model = FunctionMap(calls_out, LINE, step=calls_out, steps=1, jit=True)
+    np.testing.assert_allclose(model.operator(model.start()).matrix.toarray(), -0.5 * np.eye(8), atol=1e-9)
+
+
+def test_a_resumed_run_of_a_step_ends_the_same(tmp_path):
+    case = spinup.Case(
+        "steps", "steps", lambda: FunctionMap(diffuse_a_year, LINE, step=diffuse, steps=10), tolerance=1e-9, budget=200
+    )
+    whole = spinup.run(case, out=tmp_path / "whole", method="auto")
+    assert read_run(tmp_path / "whole").estimates_by_operator
+    spinup.run(case, out=tmp_path / "pieces", method="auto", budget=25)
+    pieces = spinup.resume(tmp_path / "pieces", case=case, budget=200)
+    assert whole.outcome == pieces.outcome
+    ends = [spinup.open(tmp_path / name).c.values for name in ("whole", "pieces")]
+    np.testing.assert_array_equal(*ends)
+
+
+# --- the step of the toy ocean -------------------------------------------------------------------
+
+
+def implicit_part(ocean, now):
+    """I + dt x vertical diffusion, sparse, by which a step of the toy ocean is its tendency."""
+    exchange = ocean.dt * now.mixing
+    below, above = np.pad(exchange, ((0, 1), (0, 0))).ravel(), np.pad(exchange, ((1, 0), (0, 0))).ravel()
+    rows = diags_array([-exchange.ravel(), -exchange.ravel()], offsets=(ocean.ny, -ocean.ny), shape=(below.size,) * 2)
+    return diags_array(1 / ocean.volume.ravel()) @ (diags_array(ocean.volume.ravel() + below + above) + rows)
+
+
+def test_the_step_of_the_toy_ocean_is_its_tendency_of_that_season():
+    ocean = ToyOcean(14, 9, 24)
+    for season in (0, 13):
+        now = Season(*(values[season] for values in ocean.season))
+        model = FunctionMap(
+            lambda c: c, np.ones(ocean.shape), step=lambda c, now=now: ocean.advance(c, now), steps=24, jit=True
+        )
+        operator = model.operator(model.start())
+        known = ocean.matrix(season).toarray() / ocean.steps
+        found = (implicit_part(ocean, now) @ operator.matrix).toarray()
+        np.testing.assert_allclose(found, known, atol=1e-13)
+
+
+def test_auto_with_a_step_is_about_as_good_as_with_a_tendency(tmp_path):
+    """Ideal age: the step in the mean of the year, in place of the matrix that the case puts together."""
+    size = (16, 10, 24)
+    ocean = ToyOcean(*size)
+    mean = Season(*(values.mean(axis=0) for values in ocean.season))
+
+    def by_step():
+        return FunctionMap(
+            ideal_age.year(ocean),
+            {"age": np.zeros(ocean.shape)},
+            step=lambda state: {"age": ideal_age.step(ocean, state["age"], mean)},
+            steps=ocean.steps,
+            jit=True,
+            volume=ocean.volume,
+            bounds=(0.0, None),
+        )
+
+    assert choose(by_step())[0] == "newton"
+    taken = {}
+    for name, build in (("step", by_step), ("tendency", lambda: ideal_age.build(*size))):
+        case = spinup.Case(name, name, build, method="auto", tolerance=1e-8, budget=400)
+        result = spinup.run(case, out=tmp_path / name)
+        assert result.outcome.value == "converged"
+        taken[name] = result.evaluations
+    found, known = spinup.open(tmp_path / "step").age[-1], ideal_age.exact(*size)["age"]
+    np.testing.assert_allclose(found, known, atol=1e-5)
+    assert taken["step"] <= taken["tendency"] + 3, taken
 
 
 @given(seed=st.integers(0, 100))

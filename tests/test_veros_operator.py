@@ -9,7 +9,7 @@ from scipy.sparse.linalg import splu
 import spinup
 from spinup import veros_operator, veros_slopes
 from spinup.errors import UsageError
-from spinup.veros_operator import PERTURBATION, colour_grid, lattice, probes, sources
+from spinup.veros_operator import PERTURBATION, probes, sources, stencil
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def spun_up():
 
 def test_a_few_dozen_steps_give_the_operator(spun_up):
     model, _, _ = spun_up
-    assert colour_grid(model.layout.variables[0].shape, cyclic=True).max() + 1 == 5 * 5
+    assert stencil(model.layout.variables[0].shape, cyclic=True).number == 5 * 5
     assert probes(model.layout, cyclic=True) == 26
 
 
@@ -33,9 +33,9 @@ def test_a_few_dozen_steps_give_the_operator(spun_up):
 def test_no_cell_is_reached_by_two_of_a_colour(nx, around, cyclic):
     """Also around a cyclic grid whose width is no multiple of five, or less than a stencil's."""
     shape = (7, 5, nx)
-    number, _ = lattice(shape, cyclic=cyclic)
+    number, _ = stencil(shape, cyclic=cyclic).lattice
     assert number == (around if cyclic else 25)
-    colours = colour_grid(shape, cyclic=cyclic)
+    colours = stencil(shape, cyclic=cyclic).colours
     for colour, found in enumerate(sources(shape, cyclic=cyclic)):
         reached = np.zeros(shape)
         for k, j, i in np.argwhere(colours == colour):
@@ -102,7 +102,7 @@ def test_a_run_that_is_stopped_at_every_evaluation_ends_the_same(tmp_path):
 
 
 def test_a_map_without_single_steps_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="or takes single time steps, linear does neither: use anderson"):
+    with pytest.raises(UsageError, match="or takes single time steps, linear does neither: use auto"):
         spinup.run(LINEAR, out=tmp_path / "run", method="ptc")
     assert not (tmp_path / "run").exists()
 

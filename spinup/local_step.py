@@ -1,0 +1,370 @@
+"""The sparse Jacobian of one local step of any model, by coloured probing; its stencil is found, not told.
+
+Single cells are perturbed, and the cells that answer make up the stencil: corners, edges, the middle and the coast of
+the ocean are tried, for each variable. All columns of the Jacobian then come of a few perturbed steps (see `stencil`).
+Last, all cells are perturbed at once, at random: where that is not answered as the Jacobian says, the cell that was
+missed is searched for by halves, and the stencil widened by what it does. Dimensions whose ends meet are found, too.
+One along which a cell answers to all others, as to its column in an implicit step, takes a perturbed step for each of
+its cells, times those of the other dimensions.
+
+Directions and answers are in units of the variables' scales: arrays (m, variables, *shape), of m perturbed steps.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.sparse import coo_array, csr_array, diags_array
+
+from spinup.errors import ModelFailure, UsageError
+from spinup.state import Fields, Layout, State
+from spinup.stencil import Offset, Stencil, stencil_of
+from spinup.tangent import JaxTangent
+
+Sparse = Any  # a matrix of SciPy
+
+BATCH = 16  # perturbed steps that JAX takes at once
+COASTAL = 8  # cells by the coast, and as many anywhere, that are tried besides corners, edges and the middle
+MOST_STEPS = 1024  # perturbed steps of one variable, above which a step is not called local
+ROUNDS = 12  # so many times a stencil is widened
+MARGIN = 4  # cells further than was seen, each time
+FAILING = 4  # cells where an answer is wrong that are tried each time
+CULPRITS = 4  # unknowns that one wrong answer may be due to, which are tried in turn
+
+
+class Linearised(Protocol):
+    """The derivative of a step at a state.
+
+    tolerance: relative error of an answer. negligible: (variables,), what is rounding in an answer. base: steps that
+    were taken besides those of directions.
+    """
+
+    tolerance: float
+    negligible: np.ndarray
+    base: int
+
+    def __call__(self, directions: np.ndarray) -> np.ndarray: ...
+
+
+class Differences:
+    """By one-sided differences, of 512 times the root of rounding: 8e-6 of a variable's scale in double precision.
+
+    step: the accelerated variables after a step of a state. at: that state. precision: of its numbers, relative.
+    """
+
+    base = 1
+
+    def __init__(self, layout: Layout, step: Callable[[State], Fields], at: State, precision: float) -> None:
+        self._layout, self._step, self._at = layout, step, at
+        self._size = 512 * np.sqrt(precision)
+        self._before = step(at)
+        self.tolerance = min(0.1, 32 * self._size)
+        largest = [np.abs(self._before[v.name][v.mask]).max() / v.scale for v in layout.variables]
+        self.negligible = 8 * precision * np.array(largest) / self._size
+
+    def __call__(self, directions: np.ndarray) -> np.ndarray:
+        return np.stack([self._answer(direction) for direction in directions])
+
+    def _answer(self, direction: np.ndarray) -> np.ndarray:
+        moved = dict(self._at)
+        for v, change in zip(self._layout.variables, direction, strict=True):
+            old = np.asarray(moved[v.name])
+            moved[v.name] = np.where(v.mask, old + self._size * v.scale * change, old).astype(old.dtype)
+        after = self._step(moved)
+        return np.stack(
+            [(after[v.name] - self._before[v.name]) / (self._size * v.scale) for v in self._layout.variables]
+        )
+
+
+class Derivative:
+    """By JAX, in forward mode, BATCH directions at once. tangent: of the step. at, precision: as of `Differences`."""
+
+    base = 0
+
+    def __init__(self, layout: Layout, tangent: JaxTangent, at: State, precision: float) -> None:
+        self._layout, self._tangent, self._at = layout, tangent, at
+        self.tolerance = 4096 * precision
+        self.negligible = np.zeros(len(layout.variables))
+
+    def __call__(self, directions: np.ndarray) -> np.ndarray:
+        many = len(directions)
+        padded = np.zeros((many if many == 1 else -(-many // BATCH) * BATCH, *directions.shape[1:]))
+        padded[:many] = directions  # of one shape, so that it is compiled once
+        variables = list(enumerate(self._layout.variables))
+        changes = {v.name: (padded[:, i] * v.scale).astype(self._at[v.name].dtype) for i, v in variables}
+        found = self._tangent.many(self._at, changes)
+        return np.stack([np.asarray(found[v.name], float)[:many] / v.scale for _, v in variables], axis=1)
+
+
+class StepJacobian:
+    """J of one step of the accelerated variables of `layout`. The stencil is kept from one state to the next.
+
+    linearise: a state to the derivative of the step there. who: whose step it is, in words.
+    The steps that it was found with count with the first call.
+
+    Raises UsageError where the variables have not all one shape.
+    """
+
+    def __init__(self, layout: Layout, linearise: Callable[[State], Linearised], *, who: str, precision: float) -> None:
+        shapes = {v.shape for v in layout.variables}
+        if len(shapes) > 1:
+            raise UsageError(
+                f"{who} is of variables of {len(shapes)} shapes ({', '.join(map(str, sorted(shapes)))}): its Jacobian "
+                "can only be found where all that are accelerated have one; give a `tendency` instead"
+            )
+        self._layout, self._linearise, self._who, self._precision = layout, linearise, who, precision
+        self._shape = shapes.pop()
+        self._masks = np.stack([v.mask for v in layout.variables])
+        self._scales = np.concatenate([np.full(v.size, v.scale) for v in layout.variables])
+        self._seen: list[set[Offset]] = [set() for _ in layout.variables]
+        self._stencils: list[Stencil] = []
+        self._taken, self._counted = 0, 0
+        self._missed = ""
+
+    @property
+    def found(self) -> bool:
+        """Whether the stencil is known."""
+        return bool(self._stencils)
+
+    @property
+    def cost(self) -> int:
+        """Steps of the last call, or the first to come."""
+        return self._counted
+
+    def find(self, state: State) -> None:
+        """Find the stencil at a state. Raises UsageError where the step is not local."""
+        at = self._at(state)
+        for index, v in enumerate(self._layout.variables):
+            self._sample(at, index, _samples(v.mask))
+        self._stencils = self._widest()
+        operator = sum(self._colours(index).max() + 1 for index in range(len(self._stencils)))
+        self._counted = self._taken + int(operator) + 1 + at.base
+
+    def __call__(self, state: State) -> Sparse:
+        """J at a state, sparse (n, n), in the variables' units.
+
+        Raises UsageError where the step is not local, ModelFailure where it fails."""
+        if not self.found:
+            self.find(state)
+        at = self._at(state)
+        probed: dict[tuple[int, Stencil], Sparse] = {}
+        for _ in range(ROUNDS):
+            for key in enumerate(self._stencils):
+                if key not in probed:
+                    probed[key] = self._columns(at, key[0])
+            matrix = sum(probed[key] for key in enumerate(self._stencils))
+            if self._is_complete(at, matrix):
+                self._counted, self._taken = self._taken, 0
+                return csr_array(diags_array(self._scales) @ matrix @ diags_array(1 / self._scales))
+        raise UsageError(
+            f"{self._who} is not local, or not alike enough all over the grid: after {ROUNDS} searches a cell still "
+            f"answers to others than those known; {self._missed}. Give a `tendency` instead"
+        )
+
+    # --- the stencil -----------------------------------------------------------------------------
+
+    def _sample(self, at: Linearised, index: int, cells: np.ndarray) -> None:
+        """Note where the cells are that answer to each of some cells, (m, dimensions), of a variable."""
+        for part in _parts(len(cells)):
+            some = cells[part]
+            directions = np.zeros((len(some), len(self._seen), *self._shape))
+            directions[(np.arange(len(some)), index, *some.T)] = 1.0
+            for cell, answer in zip(some, self._answers(at, directions), strict=True):
+                targets = np.argwhere(self._answering(at, answer).any(axis=0))
+                self._seen[index] |= {tuple(int(o) for o in offset) for offset in cell - targets}
+
+    def _answering(self, at: Linearised, answers: np.ndarray) -> np.ndarray:
+        """Which numbers of answers, (..., variables, *shape), are more than rounding."""
+        rank = len(self._shape)
+        least = np.abs(answers).max(axis=tuple(range(-rank, 0)), keepdims=True) * self._precision / 10
+        return np.asarray(np.abs(answers) > np.maximum(least, at.negligible.reshape(-1, *[1] * rank)))
+
+    def _widest(self) -> list[Stencil]:
+        """Stencils of all that was seen. Raises UsageError where one is as good as the whole grid."""
+        stencils = [stencil_of(self._shape, seen) for seen in self._seen]
+        for v, seen, stencil in zip(self._layout.variables, self._seen, stencils, strict=True):
+            if stencil.number > MOST_STEPS:
+                far = max(seen, key=lambda offset: sum(map(abs, offset)))
+                raise UsageError(
+                    f"{self._who} is not local: a cell answers to {v.name} so far away ({self._place(v.dims, far)} "
+                    f"from it) that {stencil.number} steps would have to be perturbed, more than {MOST_STEPS}; give a "
+                    "`tendency` instead"
+                )
+        return stencils
+
+    # --- the matrix ------------------------------------------------------------------------------
+
+    def _colours(self, index: int) -> np.ndarray:
+        """Colours of the ocean of a variable from 0, -1 on land."""
+        mask = self._layout.variables[index].mask
+        found = np.full(self._shape, -1)
+        found[mask] = np.unique(self._stencils[index].colours[mask], return_inverse=True)[1]
+        return found
+
+    def _columns(self, at: Linearised, index: int) -> Sparse:
+        """What the Jacobian has of a variable in its columns, in units of the scales, sparse (n, n)."""
+        numbers, colours = _numbers(self._layout), self._colours(index)
+        answers = self._coloured(at, index, colours).reshape(colours.max() + 1, len(numbers), -1)
+        rows, columns, entries = [], [], []
+        for source in self._stencils[index].sources():
+            cell = np.flatnonzero((source >= 0) & (colours.ravel()[source] >= 0))
+            column, colour = numbers[index].ravel()[source[cell]], colours.ravel()[source[cell]]
+            for target, number in enumerate(numbers):
+                row, entry = number.ravel()[cell], answers[colour, target, cell]
+                keep = entry != 0
+                rows.append(row[keep])
+                columns.append(column[keep])
+                entries.append(entry[keep])
+        where = (np.concatenate(rows), np.concatenate(columns))
+        return csr_array(coo_array((np.concatenate(entries), where), shape=(self._layout.size,) * 2))
+
+    def _coloured(self, at: Linearised, index: int, colours: np.ndarray) -> np.ndarray:
+        """Answers to each colour of a variable, (colours, variables, *shape), 0 where they are rounding or on land."""
+        found = []
+        for part in _parts(colours.max() + 1):
+            some = np.arange(part.start, part.stop)
+            directions = np.zeros((len(some), len(self._seen), *self._shape))
+            directions[:, index] = colours == some.reshape(-1, *[1] * len(self._shape))
+            found.append(self._answers(at, directions))
+        answers = np.concatenate(found)
+        return np.where(self._answering(at, answers), answers, 0.0)
+
+    # --- what was missed -------------------------------------------------------------------------
+
+    def _is_complete(self, at: Linearised, matrix: Sparse) -> bool:
+        """Whether the Jacobian says how all cells at once are answered. If not, the stencil is wider now; where it
+        would be no wider the step is not smooth there, and the Jacobian is one of several."""
+        x = np.random.default_rng(0).uniform(0.5, 1.5, self._layout.size)  # no tracer turns negative
+        wrong = self._error(at, matrix, x)
+        parts = self._layout.slices.values()
+        size = abs(matrix) @ x
+        least = [at.tolerance * size[p].max() + 8 * rounding for p, rounding in zip(parts, at.negligible, strict=True)]
+        allowed = np.concatenate([np.full(p.stop - p.start, a) for p, a in zip(parts, least, strict=True)])
+        failing = np.flatnonzero(np.abs(wrong) > allowed)
+        if not failing.size:
+            return True
+        worst = int(failing[np.argmax(np.abs(wrong[failing]))])
+        before, known = self._stencils, [set(seen) for seen in self._seen]
+        for number in failing[:: -(-failing.size // FAILING)].tolist():
+            self._try(at, number)
+        self._search(at, matrix, x, worst, allowed[worst])
+        for seen, old in zip(self._seen, known, strict=True):  # elsewhere it may be wider yet, as in a mixed layer
+            seen |= {further for offset in seen - old for further in _beyond(offset, self._shape)}
+        self._stencils = self._widest()
+        return self._stencils == before
+
+    def _try(self, at: Linearised, number: int) -> None:
+        """Sample an unknown."""
+        index, cell = self._cell(number)
+        self._sample(at, index, cell[None])
+
+    def _search(self, at: Linearised, matrix: Sparse, x: np.ndarray, row: int, allowed: float) -> None:
+        """Sample what number `row` answers to and the Jacobian does not know of. What it knows may be wrong, too: an
+        unknown of the same colour was given the answer to the one that is missed; then it is the next that is found."""
+        x, known = x.copy(), [len(seen) for seen in self._seen]
+        for _ in range(CULPRITS):
+            wrong = self._error(at, matrix, x)[row]
+            if abs(wrong) <= allowed:
+                return
+            missed = self._culprit(at, matrix, x, row, wrong)
+            self._missed = f"{self._named(row)} answers to {self._named(missed)}"
+            self._try(at, missed)
+            if known != [len(seen) for seen in self._seen]:
+                return
+            x[missed] = 0.0
+
+    def _error(self, at: Linearised, matrix: Sparse, x: np.ndarray) -> np.ndarray:
+        """What the Jacobian leaves of the answer to x, (n,)."""
+        fields = self._layout.unpack(x, fill=0.0)
+        direction = np.stack([fields[v.name] for v in self._layout.variables])
+        answer = self._answers(at, direction[None])[0]
+        return self._layout.pack({v.name: a for v, a in zip(self._layout.variables, answer, strict=True)}) - matrix @ x
+
+    def _culprit(self, at: Linearised, matrix: Sparse, x: np.ndarray, row: int, wrong: float) -> int:
+        """The unknown to which the answer of number `row` is most wrong in the Jacobian, by halves of all unknowns."""
+        low, high = 0, len(x)
+        while high - low > 1:
+            middle = (low + high) // 2
+            half = np.zeros_like(x)
+            half[low:middle] = x[low:middle]
+            of_half = self._error(at, matrix, half)[row]
+            if abs(of_half) >= abs(wrong - of_half):
+                high, wrong = middle, of_half
+            else:
+                low, wrong = middle, wrong - of_half
+        return low
+
+    # --- small things ----------------------------------------------------------------------------
+
+    def _at(self, state: State) -> Linearised:
+        at = self._linearise(state)
+        self._taken += at.base
+        return at
+
+    def _answers(self, at: Linearised, directions: np.ndarray) -> np.ndarray:
+        """Answers on the ocean, 0 on land. Raises ModelFailure where they are not finite."""
+        self._taken += len(directions)
+        answers = np.where(self._masks, at(directions), 0.0)
+        if not np.isfinite(answers).all():
+            raise ModelFailure(f"the perturbed steps of {self._who.removeprefix('step of ')} are not finite")
+        return answers
+
+    def _cell(self, number: int) -> tuple[int, np.ndarray]:
+        """The variable of an unknown, and its cell."""
+        for index, v in enumerate(self._layout.variables):
+            part = self._layout.slices[v.name]
+            if number < part.stop:
+                return index, np.argwhere(v.mask)[number - part.start]
+        raise IndexError(number)
+
+    def _named(self, number: int) -> str:
+        index, cell = self._cell(number)
+        v = self._layout.variables[index]
+        return f"{v.name} at {self._place(v.dims, cell)}"
+
+    @staticmethod
+    def _place(dims: tuple[str, ...], cell: Any) -> str:
+        return ", ".join(f"{d}={i}" for d, i in zip(dims, cell, strict=True))
+
+
+def _parts(number: int) -> Iterator[slice]:
+    """`number` things, BATCH at a time."""
+    return (slice(first, min(first + BATCH, number)) for first in range(0, number, BATCH))
+
+
+def _beyond(offset: Offset, shape: tuple[int, ...]) -> Iterator[Offset]:
+    """The next offsets, up to MARGIN, in the direction of its largest part, as far as the grid reaches."""
+    axis = int(np.argmax(np.abs(offset)))
+    way = 1 if offset[axis] > 0 else -1
+    for cells in range(1, min(MARGIN, shape[axis] - 1 - abs(offset[axis])) + 1):
+        yield (*offset[:axis], offset[axis] + way * cells, *offset[axis + 1 :])
+
+
+def _numbers(layout: Layout) -> list[np.ndarray]:
+    """For each variable the index in the vector of every cell; -1 on land."""
+    found = []
+    for v in layout.variables:
+        part = layout.slices[v.name]
+        number = np.full(v.shape, -1)
+        number[v.mask] = np.arange(part.start, part.stop)
+        found.append(number)
+    return found
+
+
+def _samples(mask: np.ndarray) -> np.ndarray:
+    """Ocean cells to try, (m, dimensions): those nearest to corners, edges and the middle of the ocean; some by the
+    coast; some anywhere."""
+    ocean = np.argwhere(mask)
+    low, high = ocean.min(axis=0), ocean.max(axis=0)
+    places = [np.array(place) for place in product(*zip(low, (low + high) // 2, high, strict=True))]
+    chosen = [int(np.argmin(np.abs(ocean - place).sum(axis=1))) for place in places]
+    coastal = np.zeros_like(mask)
+    for axis in range(mask.ndim):
+        for step in (1, -1):
+            coastal |= ~np.roll(mask, step, axis)
+    by_coast = np.flatnonzero(coastal[mask])
+    random = np.random.default_rng(0)  # any will do, but the same each time
+    for some in (by_coast, np.arange(len(ocean))):
+        chosen += random.choice(some, min(COASTAL, len(some)), replace=False).tolist()
+    return ocean[sorted(set(chosen))]
