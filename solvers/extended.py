@@ -74,9 +74,9 @@ def extended_continuation(
     """Equilibrium by pseudo-transient continuation on the extended operator from x, a NumPy vector of shape (n,).
 
     residual_steps, longest_steps: time steps of the residual far from the equilibrium, and the most. At an estimate of
-    the error below `near` that is not a tenth smaller than the one before, the residual takes twice as many, at most
-    near / estimate times as many as at first, and never fewer again: it is to be the tendency of the slow modes, and
-    what comes and goes within weeks weighs the more the smaller they are.
+    the error below `near` that is not a tenth smaller than the one before, the residual takes twice as many, and never
+    fewer again: it is to be the tendency of the slow modes, and what comes and goes within weeks weighs the more the
+    smaller they are.
     relax_steps: time steps of the relaxation after a step.
     first: Δτ up to which it is free, in periods, until the map fails after a step; growth: above it, the largest factor
     from one cycle to the next.
@@ -199,7 +199,7 @@ def extended_continuation(
 
         x = relaxed
         if last < near and slow:
-            steps = max(steps, min(2 * steps, longest_steps, round(residual_steps * near / last)))
+            steps = min(2 * steps, longest_steps)
         state = {
             "x": x,
             "step": step,

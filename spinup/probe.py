@@ -174,8 +174,9 @@ def destinations(path: Path, run: RunData, numbers: Sequence[int]) -> list[np.nd
     if kept is None:
         return []
     try:
-        conserved = run.header["map"].get("conserved", ())
-        inverse = tendency_inverse(kept[0], least_rate(conserved, has_steps=kept[0].steps > 1))
+        about = run.header["map"]
+        has_steps = "step" not in about and kept[0].steps > 1  # a step of the operator's alone is none of the map's
+        inverse = tendency_inverse(kept[0], least_rate(about.get("conserved", ()), has_steps=has_steps))
         for number in numbers:
             x, r = run.vector(number, before=True), run.residual_vector(number)
             if x is None or r is None:
