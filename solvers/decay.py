@@ -1,7 +1,7 @@
 """How the residual of a direct run ought to decay, by the one-step operator where the run began.
 
 Near an equilibrium a residual r = T(x) - x obeys dr/dt = L r, t in periods, L = N (J - I) extended by the balance of
-what is carried (`error_estimate`). It is followed by implicit Euler steps of a period,
+what is carried (`tendency`). It is followed by implicit Euler steps of a period,
 
     r_{k+1} = (I - L)^-1 r_k = -z,   (L - 1) z = r_k.
 
@@ -11,8 +11,8 @@ equilibrium, are right to a² / 2 a period, fast ones vanish either way.
 
 import numpy as np
 
-from solvers.error_estimate import implicit_step
 from solvers.requests import StepOperator
+from solvers.tendency import implicit_step
 
 
 def predicted_residuals(operator: StepOperator, r: np.ndarray, periods: int) -> np.ndarray:

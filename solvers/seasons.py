@@ -4,7 +4,7 @@
     e = (J_c - I - s c / N)^-1 (c / n) r,      r of n steps, c steps in the cycle, N in a period, h = c / D in a season
 
 M_d, A_d = M_d (J_d - I) and the border are those of the middle of a season, taken in one step of implicit Euler (see
-`solvers.error_estimate`). The system is solved by flexible GMRES; the inverse of the mean operator precedes it, which
+`solvers.tendency`). The system is solved by flexible GMRES; the inverse of the mean operator precedes it, which
 takes three or four iterations. The mean alone will not do: water that is mixed to the surface in winter only would be
 restored there all the year, and the distance come out at half.
 """
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix
-from solvers.error_estimate import TendencyInverse, implicit_step
 from solvers.krylov import fgmres
 from solvers.requests import BORDER_MATRICES, StepOperator
+from solvers.tendency import TendencyInverse, implicit_step
 
 TOLERANCE, DIMENSION = 1e-2, 40  # of the outer iterations: implicit Euler over a season is no better
 SEASON_TOLERANCE = 1e-5  # of the solve of a season

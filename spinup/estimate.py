@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from solvers import Evaluate, SingularMatrix, StepOperator
-from solvers.error_estimate import LEAST_RATE, memory_needed, tendency_inverse
+from solvers.error_estimate import LEAST_RATE, tendency_inverse
 from solvers.secant_error import PAIRS, secant_error
+from solvers.tendency import memory_needed
 from spinup.maps import FixedPointMap
 from spinup.state import Layout, State
 from spinup.store import RunStore

@@ -7,7 +7,8 @@ import pytest
 from scipy.sparse import csr_array, diags_array, eye_array
 
 from solvers import Border, SingularMatrix, StepOperator, error_estimate, factors, memory
-from solvers.error_estimate import TendencyInverse, tendency_inverse
+from solvers.error_estimate import tendency_inverse
+from solvers.tendency import TendencyInverse
 
 N, STEPS = 60, 40
 DIFFUSION = csr_array(0.2 * diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(N, N)))

@@ -26,8 +26,9 @@ from solvers import (
     memory,
 )
 from solvers.chain_factors import chain_bytes
-from solvers.error_estimate import memory_needed, tendency_inverse
+from solvers.error_estimate import tendency_inverse
 from solvers.extended import limited_step, size_without_outliers
+from solvers.tendency import memory_needed
 
 N, PERIOD = 40, 60
 A = csr_array(0.1 * diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(N, N)))

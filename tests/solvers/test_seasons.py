@@ -6,8 +6,9 @@ from scipy.sparse import csr_array, diags_array
 
 import solvers.seasons
 from solvers import Border, SingularMatrix, StepOperator
-from solvers.error_estimate import TendencyInverse, tendency_inverse
+from solvers.error_estimate import tendency_inverse
 from solvers.seasons import SeasonalInverse, of_seasons
+from solvers.tendency import TendencyInverse
 
 N, CYCLE = 30, 4000  # unknowns, a column of water; steps
 SURFACE = np.arange(N) == 0

@@ -1,0 +1,96 @@
+"""The inverse of the tendency, extended by the balance of what is carried: a sparse solve.
+
+    P_s^-1 r = z - r,   [ N (J - I) - s    N B ] [z]   [N / n r]
+                        [       C           D  ] [y] = [   0   ]
+
+J is the Jacobian of one time step, N the number of steps in a period, n that in r, s a rate of decay a period. The
+border is the balance 0 = C dx + D dy of what is carried and answers x at once, where the operator has one. The form
+z - r does not overflow: it is the inverse of exp(n (J - I)) - I for slow modes, and harmless for fast ones.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from solvers.chain_factors import SingularMatrix, scaling
+from solvers.factors import REFINEMENT, Factors, factorise, memory_sentence, refined
+from solvers.requests import StepOperator
+
+LINEAR_TOLERANCE = 1e-8  # of the linear solve, in rows scaled to a largest entry near one
+
+
+class TendencyInverse:
+    """P_s^-1 of the header, factorised at one rate s and applied at any. tolerance: of the linear solve.
+
+    Another rate than that of the factors is solved for by Krylov iterations that they precondition, or where these do
+    not get there by factors of its own. Raises SingularMatrix.
+    """
+
+    def __init__(self, operator: StepOperator, rate: float = 0.0, tolerance: float = LINEAR_TOLERANCE) -> None:
+        self._operator, self._tolerance = operator, tolerance
+        self._left = operator.left
+        self._own = extended_matrix(operator, rate)
+        self._factors = self._factorise(self._own)
+        self._rows, _ = scaling(self._own)
+
+    def __call__(
+        self, r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None
+    ) -> np.ndarray:
+        """P_s^-1 r, (n,), of a residual of `steps` steps, by default a period's. rate: s, or one for each unknown,
+        (n,); by default that of the factors. Raises SingularMatrix."""
+        n = len(r)
+        right = self._left @ (r * (self._operator.steps / (steps or self._operator.steps)))
+        z: np.ndarray | None
+        if rate is None and self._factors.exact:
+            z = self._factors(right)
+        else:
+            matrix = self._own if rate is None else extended_matrix(self._operator, rate)
+            right = np.concatenate([right, np.zeros(matrix.shape[0] - n)])
+            z = refined(matrix, self._factors, right, self._tolerance, self._rows)
+            if z is None and rate is not None:
+                z = refined(matrix, self._factorise(matrix), right, self._tolerance, self._rows)
+        if z is None or not np.isfinite(z).all():
+            approximate = self._factors.dimension > REFINEMENT
+            raise SingularMatrix(
+                "the iterations did not get there" if approximate else "the operator is nearly singular"
+            )
+        return z[:n] - r
+
+    def _factorise(self, matrix: Any) -> Factors:
+        return factorise(matrix, *what_is_lumped(self._operator))
+
+
+def extended_matrix(operator: StepOperator, rate: float | np.ndarray = 0.0) -> Any:
+    """The sparse matrix of the header, (n + m, n + m); without a border (n, n). rate: s, or one for each unknown of
+    x, (n,)."""
+    from scipy.sparse import block_array, csr_array, diags_array
+
+    rates = np.broadcast_to(np.asarray(rate, float), operator.matrix.shape[:1])
+    matrix = operator.steps * operator.matrix - operator.left @ diags_array(rates)
+    if (border := operator.border) is not None:
+        matrix = block_array([[matrix, operator.steps * border.response], [border.source, border.balance]])
+    return csr_array(matrix)
+
+
+def what_is_lumped(operator: StepOperator) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The chain and the aggregates of the extended matrix, where they are known."""
+    return (None, None) if operator.border is None else (operator.border.chain, operator.border.aggregates)
+
+
+def memory_needed(operator: StepOperator) -> str:
+    """The memory that the inverse of an operator takes, and how it is had, in a sentence for the user's log."""
+    shifted = extended_matrix(operator, 1.0)  # any rate: it has the entries of all that will be factorised
+    try:
+        return memory_sentence(shifted, *what_is_lumped(operator))
+    except SingularMatrix as error:
+        return f"the operator has no LU factors: {error}"
+
+
+def implicit_step(
+    operator: StepOperator, rate: float, tolerance: float = LINEAR_TOLERANCE
+) -> Callable[[np.ndarray], np.ndarray]:
+    """v -> (1 - L / rate)^-1 v, (n,) each: a step of implicit Euler over 1 / rate periods, L = N (J - I) extended by
+    the balance. tolerance: of the linear solve. Raises SingularMatrix, as the function does."""
+    inverse = TendencyInverse(operator, rate, tolerance)
+    return lambda v: -rate * (inverse(v) + v)
