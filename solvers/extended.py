@@ -19,7 +19,7 @@ Differs from the source: Δτ follows the estimate of the error (`error_estimate
 right after a jump though the error is smaller. After a cycle in which the estimate grew, Δτ is more cautious for a
 while; a step after which it grew many times is taken back but for a part. Where a group of unknowns would move too far,
 Δτ is shortened for that group alone; an estimate that grew in a few such groups only, for an operator that is nearly
-singular there, is no reason to take a step back. Near the equilibrium n grows where the estimate hardly falls.
+singular there, is no reason to take a step back. Near the equilibrium n grows.
 
 Shapes: x, r, dx are (n,). Δτ is in periods.
 """
@@ -74,9 +74,8 @@ def extended_continuation(
     """Equilibrium by pseudo-transient continuation on the extended operator from x, a NumPy vector of shape (n,).
 
     residual_steps, longest_steps: time steps of the residual far from the equilibrium, and the most. At an estimate of
-    the error below `near` that is not a tenth smaller than the one before, the residual takes twice as many, and never
-    fewer again: it is to be the tendency of the slow modes, and what comes and goes within weeks weighs the more the
-    smaller they are.
+    the error below `near` a residual takes near / estimate times as many steps, and never fewer again: it is to be the
+    tendency of the slow modes, and what comes and goes within weeks weighs the more the smaller they are.
     relax_steps: time steps of the relaxation after a step.
     first: Δτ up to which it is free, in periods, until the map fails after a step; growth: above it, the largest factor
     from one cycle to the next.
@@ -172,7 +171,6 @@ def extended_continuation(
         late, early = history[stall_after:], history[:stall_after]
         if len(history) == 2 * stall_after and not (_smaller(late, early) or _smaller(late[-LAST:], late)):
             return Outcome.STALLED
-        slow = found > PROGRESS * last
         grown, wild = found > LARGER * last, jump is not None and found > BACK * last
         if wild and inverse is not None and held(inverse, r, inner.norm(jump)):
             yield Note(
@@ -198,8 +196,8 @@ def extended_continuation(
             before, jump = x, candidate - x
 
         x = relaxed
-        if last < near and slow:
-            steps = min(2 * steps, longest_steps)
+        if last < near:
+            steps = max(steps, min(longest_steps, round(residual_steps * near / last)))
         state = {
             "x": x,
             "step": step,

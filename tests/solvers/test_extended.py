@@ -396,25 +396,22 @@ def test_confidence_comes_back():
     assert flow.send(T(request.x, RELAX)).state["share"] == 0.75
 
 
-@pytest.mark.parametrize(
-    ("growth", "near", "longest", "times"),
-    [
-        (0.95, 10.0, 7, 2),  # it hardly fell: twice as long,
-        (1.1, 10.0, 7, 2),
-        (0.95, 10.0, 1, 1),  # but no longer than the longest
-        (0.5, 10.0, 7, 1),  # it fell
-        (0.95, 0.9, 7, 1),  # not near
-    ],
-)
-def test_near_the_answer_residuals_grow_longer_where_the_estimate_hardly_falls(growth, near, longest, times):
-    """near: in first estimates. longest, times: in first residuals."""
-    estimate = second_cycle(growth)[0]["estimate"]
-    options = {"near": near * estimate, "longest_steps": longest * RESIDUAL}
-    _, _, (*_, checkpoint) = second_cycle(growth, **options)
-    assert checkpoint.state["steps"] == times * RESIDUAL
-    flow = method(checkpoint=checkpoint.state, **options)
-    next(flow)
-    assert flow.send(OPERATOR).steps == checkpoint.state["steps"]
+def test_near_the_answer_residuals_grow_longer_and_stay_so():
+    """near / estimate times as long, once the estimate is below `near`, up to the most; also from a checkpoint."""
+    stop_at = {"stop": lambda x, g: np.abs(g - x).max() < 1e-9}
+    plain = [s["estimate"] for s in saved(drive(calm(**stop_at))[0])]
+    near = np.sqrt(plain[1] * plain[2])  # between the second and the third estimate
+    longer = {"near": near, "longest_steps": 7 * RESIDUAL} | stop_at
+    requests, outcome = drive(calm(**longer))
+    assert outcome is Outcome.CONVERGED
+    lengths = [r.steps for r in requests if isinstance(r, Evaluate) and r.steps != RELAX]
+    states = saved(requests)
+    assert lengths[:3] == [RESIDUAL] * 3
+    assert lengths[3] == round(RESIDUAL * near / states[2]["estimate"]) > RESIDUAL
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == 7 * RESIDUAL
+    rest, _ = drive(method(checkpoint=states[3], **longer))
+    assert [r.steps for r in rest if isinstance(r, Evaluate) and r.steps != RELAX] == lengths[4:]
 
 
 def test_an_estimate_that_hardly_grew_is_no_reason_for_caution():
