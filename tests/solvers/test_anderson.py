@@ -207,13 +207,13 @@ def test_periodic_mixing_accelerates_each_third_step(xp):
 
 
 def test_a_step_waits_for_the_residual_to_settle(xp):
-    """The residual turns by 60 degrees an application, then by 6: every 12th evaluation, then every second."""
-    for angle, plain in ((np.pi / 3, 11), (np.pi / 30, 1)):
+    """The residual turns by 60 degrees an application: the 12th step; by 6 degrees: every second."""
+    for angle, plain, cycles in ((np.pi / 3, 11, 1), (np.pi / 30, 1, 2)):
         J = 0.9 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         problem = linear(np.kron(np.diag([1.0, 0.99, 0.98]), J), np.zeros(6), np.ones(6))
-        x = iterates(problem.map(xp), xp.asarray(problem.x0), 2 * plain + 3, settled=0.9, depth=8)
+        x = iterates(problem.map(xp), xp.asarray(problem.x0), cycles * (plain + 1) + 1, settled=0.9, depth=8)
         found = [bool(np.allclose(problem.T(now), then, rtol=0, atol=1e-13)) for now, then in pairwise(x)]
-        assert found == ([True] * plain + [False]) * 2
+        assert found == ([True] * plain + [False]) * cycles
 
 
 def test_gain_is_what_least_squares_leaves():
