@@ -5,12 +5,13 @@ the evaluations that the method has made since; then the method is begun anew fr
 is a tenth of all evaluations, however often it happens, and nothing is lost where the method gets nearer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from math import inf
 from typing import Any
 
 from solvers.inner import EUCLIDEAN, InnerProduct
-from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Method, Note, Outcome, Stop
+from solvers.relay import relay
+from solvers.requests import Array, Flow, Method, Note, Outcome, Request, Stop
 
 SHARE = 0.1  # of the direct evaluations that follow, those in vain before them
 
@@ -31,7 +32,7 @@ def alternating(
     turn = _Turn(x, checkpoint or {}, inner)
     while True:
         if turn.left == 0:
-            outcome = yield from turn.of(method, stop)
+            outcome = yield from turn.of_method(method, stop)
             if outcome not in (Outcome.STALLED, Outcome.UNSTABLE) or turn.best is None:
                 return outcome
             turn.left = max(1, round(turn.since / SHARE))
@@ -40,9 +41,9 @@ def alternating(
                 f"no nearer for {turn.since} evaluations: {turn.left} by direct integration, from the state whose "
                 "residual was the least"
             )
-        outcome = yield from turn.of(direct, stop)
-        if outcome is not None:
-            return outcome
+        ended = yield from turn.of_direct(direct, stop)
+        if ended is not None:
+            return ended
         turn.x, turn.own = turn.latest, None
         yield Note("direct integration has made up for them: the method again")
 
@@ -51,35 +52,30 @@ class _Turn:
     """Whose turn it is, and what it knows. Vectors are replaced, never written into."""
 
     def __init__(self, x: Array, saved: Mapping[str, Any], inner: InnerProduct) -> None:
-        mine = {name: saved[f"turn_{name}"] for name in ("left", "since", "least", "best") if f"turn_{name}" in saved}
         self.inner = inner
         self.x = self.latest = x
         self.own = {name: value for name, value in saved.items() if not name.startswith("turn_")} or None
-        self.left = int(mine.get("left", 0))  # direct evaluations to make; 0: it is the method's turn
-        self.since = int(mine.get("since", 0))  # evaluations since the least residual
-        self.least = float(mine.get("least", inf))
-        self.best: Array | None = mine.get("best")  # T(x) of the least residual
+        self.left = int(saved.get("turn_left", 0))  # direct evaluations to make; 0: it is the method's turn
+        self.since = int(saved.get("turn_since", 0))  # evaluations since the least residual
+        self.least = float(saved.get("turn_least", inf))
+        self.best: Array | None = saved.get("turn_best")  # T(x) of the least residual
 
-    def of(self, method: Method, stop: Stop) -> Any:
-        """The method's requests. Its outcome; None where its evaluations are used up."""
-        is_direct = self.left > 0
-        flow = method(self.x, stop=stop, checkpoint=self.own)
-        try:
-            request = next(flow)
-            while True:
-                if isinstance(request, Checkpoint):
-                    request = Checkpoint({**request.state, **self.saved()})
-                reply = yield request
-                if isinstance(request, Evaluate) and not isinstance(reply, Failure):
-                    self._measure(request.x, reply)
-                    if is_direct and not stop(request.x, reply):
-                        self.left -= 1
-                        if self.left == 0:
-                            flow.close()
-                            return None
-                request = flow.send(reply)
-        except StopIteration as end:
-            return end.value
+    def of_method(self, method: Method, stop: Stop) -> Flow:
+        """The method's turn."""
+        return relay(method(self.x, stop=stop, checkpoint=self.own), seen=self._measure, mark=self.saved)
+
+    def of_direct(self, direct: Method, stop: Stop) -> Generator[Request, Any, Outcome | None]:
+        """The turn of direct integration. None where its evaluations are used up."""
+
+        def over(x: Array, g: Array) -> bool:
+            if stop(x, g):
+                return True
+            self.left -= 1
+            return self.left == 0
+
+        flow = direct(self.x, stop=over, checkpoint=self.own)
+        outcome = yield from relay(flow, seen=self._measure, mark=self.saved)
+        return outcome if self.left else None
 
     def _measure(self, x: Array, g: Array) -> None:
         size, self.latest = self.inner.norm(g - x), g

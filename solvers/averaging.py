@@ -21,7 +21,7 @@ the later one: of modes that hardly moved while they were averaged, it knows not
 Shapes: x, p are (n,); sums of blocks (levels, n).
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import numpy as np
@@ -74,12 +74,10 @@ def mean_state(
         except SingularMatrix:
             inverse = None
         for _ in range(SERVES):
-            g = yield Evaluate(x)
-            if isinstance(g, Failure):
-                return Outcome.UNSTABLE
-            if stop(x, g):
-                return Outcome.CONVERGED
-            before, x = x, np.asarray(g)
+            g = yield from _period(x, stop)
+            if isinstance(g, Outcome):
+                return g
+            before, x = x, g
             if inverse is None:
                 continue
             add_block(seen, before - inverse(x - before) - seen["origin"])
@@ -112,12 +110,10 @@ def _mean_of_states(
         x, seen = np.asarray(checkpoint["x"]), {name: np.array(checkpoint[name]) for name in seen}
     while True:
         yield Checkpoint({"x": x} | {name: value.copy() for name, value in seen.items()})
-        g = yield Evaluate(x)
-        if isinstance(g, Failure):
-            return Outcome.UNSTABLE
-        if stop(x, g):
-            return Outcome.CONVERGED
-        before, x = x, np.asarray(g)
+        g = yield from _period(x, stop)
+        if isinstance(g, Outcome):
+            return g
+        before, x = x, g
         number = int(seen["count"][0])
         seen["sizes"][number] = inner.norm(x - before)
         add_block(seen, before - seen["origin"])
@@ -132,6 +128,14 @@ def _mean_of_states(
             yield Mean(seen["origin"] + mean, np.hypot(standard_error(seen, inner), DOUBT * way), periods)
             return Outcome.FLOOR
         seen = nothing()
+
+
+def _period(x: np.ndarray, stop: Stop) -> Generator[Evaluate, Any, np.ndarray | Outcome]:
+    """T(x), (n,), or how the run ends with it."""
+    g = yield Evaluate(x)
+    if isinstance(g, Failure):
+        return Outcome.UNSTABLE
+    return Outcome.CONVERGED if stop(x, g) else np.asarray(g)
 
 
 def no_blocks(size: int, values: int) -> dict[str, np.ndarray]:

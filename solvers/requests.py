@@ -125,8 +125,8 @@ class StepOperator:
 def _same_border(a: Border | None, b: Border | None) -> bool:
     if a is None or b is None:
         return a is b
-    matrices = ((getattr(a, name), getattr(b, name)) for name in BORDER_MATRICES)
-    return np.array_equal(a.chain, b.chain) and all(_same(*pair) for pair in matrices)
+    grouped = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("chain", "aggregates"))
+    return grouped and all(_same(getattr(a, name), getattr(b, name)) for name in BORDER_MATRICES)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -14,6 +14,8 @@ larger by the same factor. Single estimates scatter; the largest of the latest t
 Shapes: x, f, e are (n,); states and residuals (p, n), the newest last.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from solvers.inner import EUCLIDEAN, InnerProduct
@@ -21,45 +23,65 @@ from solvers.inner import EUCLIDEAN, InnerProduct
 DEPTH = 10  # secants of an estimate
 LOOK_BACK = 12  # estimates that are looked back at
 LATEST = 3  # estimates of which the largest counts
-PAIRS = DEPTH + LOOK_BACK + LATEST  # states and residuals that an estimate can use
+PAIRS = DEPTH + LOOK_BACK + LATEST  # states and residuals that an estimate hangs on
 CUT = 1e-3  # singular values of the secants, scaled to unit length, below this share of the largest are left out
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A state and its residual, (n,); the size of its estimate, by its secants alone and with what those before it
+    turned out to lack; 0 where it had no secants."""
+
+    state: np.ndarray
+    residual: np.ndarray
+    size: float
+    corrected: float
+
+
+class SecantError:
+    """The estimates of one state after another. What it keeps of those before is no more than it takes."""
+
+    def __init__(self, inner: InnerProduct = EUCLIDEAN) -> None:
+        self._inner = inner
+        self._seen: list[_Seen] = []
+
+    def of(self, state: np.ndarray, residual: np.ndarray) -> np.ndarray | None:
+        """x - x* of the next state; None where there are not two that differ, or nothing changed."""
+        e, size, corrected = self._by_secants(state, residual), 0.0, 0.0
+        if e is not None:
+            size = self._inner.norm(e)
+            corrected = size * self._lacking(state - e)
+        self._seen = [*self._seen[-max(DEPTH, LOOK_BACK, LATEST) :], _Seen(state, residual, size, corrected)]
+        largest = max(seen.corrected for seen in self._seen[-LATEST:])
+        return e * (largest / size) if e is not None and size > 0 else e
+
+    def _lacking(self, target: np.ndarray) -> float:
+        """The factor by which estimates before were too small, at the most, if the equilibrium is at `target`, (n,)."""
+        earlier = [seen for seen in self._seen[max(0, len(self._seen) - LOOK_BACK) :] if seen.size > 0]
+        return max([1.0, *(self._inner.norm(seen.state - target) / seen.size for seen in earlier)])
+
+    def _by_secants(self, state: np.ndarray, residual: np.ndarray) -> np.ndarray | None:
+        """x - x* of a state by the secants that lead to it, (n,); None where they are nothing."""
+        latest = self._seen[-DEPTH:]
+        if not latest:
+            return None
+        dx = np.diff([*(seen.state for seen in latest), state], axis=0)
+        df = np.diff([*(seen.residual for seen in latest), residual], axis=0)
+        products = self._inner.gram(list(df), [*df, residual])
+        columns = np.flatnonzero(np.diag(products) > 0)
+        if not columns.size:
+            return None
+        scale = 1 / np.sqrt(np.diag(products)[columns])
+        values, vectors = np.linalg.eigh(products[np.ix_(columns, columns)] * np.outer(scale, scale))
+        kept = values > CUT**2 * values[-1]
+        right = vectors.T @ (scale * products[columns, -1])
+        gamma = scale * (vectors[:, kept] @ (right[kept] / values[kept]))
+        return gamma @ dx[columns] - (residual - gamma @ df[columns])
 
 
 def secant_error(states: np.ndarray, residuals: np.ndarray, inner: InnerProduct = EUCLIDEAN) -> np.ndarray | None:
     """x - x* of the newest of these states; None where there are not two that differ, or nothing changed."""
-    known, newest = _Secants(states, residuals, inner), len(states) - 1
-    errors = {n: e for n in range(1, newest + 1) if (e := known.error(n)) is not None}
-    if newest not in errors:
-        return None
-    sizes = {n: inner.norm(e) for n, e in errors.items()}
-
-    def seen_later(number: int) -> float:
-        """The size of an estimate, made larger where those before it were too small."""
-        target = states[number] - errors[number]
-        earlier = [n for n in errors if number - LOOK_BACK <= n < number and sizes[n] > 0]
-        return sizes[number] * max([1.0, *(inner.norm(states[n] - target) / sizes[n] for n in earlier)])
-
-    largest = max(seen_later(n) for n in errors if n > newest - LATEST)
-    return errors[newest] * (largest / sizes[newest]) if sizes[newest] > 0 else errors[newest]
-
-
-class _Secants:
-    """The changes from state to state and the products of those of the residual."""
-
-    def __init__(self, states: np.ndarray, residuals: np.ndarray, inner: InnerProduct) -> None:
-        self._residuals = residuals
-        self._dx, self._df = np.diff(states, axis=0), np.diff(residuals, axis=0)
-        self._gram = inner.gram(list(self._df), [*self._df, *residuals])
-
-    def error(self, number: int) -> np.ndarray | None:
-        """x - x* of state `number`, by the secants that lead to it, (n,); None where they are nothing."""
-        columns = np.arange(max(0, number - DEPTH), number)
-        columns = columns[np.diag(self._gram)[columns] > 0]
-        if not columns.size:
-            return None
-        scale = 1 / np.sqrt(np.diag(self._gram)[columns])
-        values, vectors = np.linalg.eigh(self._gram[np.ix_(columns, columns)] * np.outer(scale, scale))
-        kept = values > CUT**2 * values[-1]
-        right = vectors.T @ (scale * self._gram[columns, len(self._df) + number])
-        gamma = scale * (vectors[:, kept] @ (right[kept] / values[kept]))
-        return gamma @ self._dx[columns] - (self._residuals[number] - gamma @ self._df[columns])
+    found, e = SecantError(inner), None
+    for state, residual in zip(states, residuals, strict=True):
+        e = found.of(state, residual)
+    return e

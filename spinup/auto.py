@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from solvers import Checkpoint, Evaluate, Failure, Flow, Method, Note, Outcome, Stop, picard
+from solvers import Flow, Method, Note, Outcome, Stop, picard
+from solvers.relay import relay
 from solvers.requests import Array
 from spinup.maps import FixedPointMap
 
@@ -14,7 +15,6 @@ KEEP_BASIN: dict[str, Any] = {"gain": 100.0, "residual_days": 30.0, "relax_days"
 #: Of seasonal maps: residuals of whole years are few and dear, and hold less of what comes and goes: the steps may be
 #: longer. Measured on the coarse ACC with seasons, from rest and year 10.
 SEASONAL: dict[str, Any] = {"first": 200.0, "gain": 500.0}
-
 
 #: Of Anderson acceleration: many differences, and given up for a while where ten evaluations brought nothing: under
 #: noise, which it takes for slow modes, it is then no slower than direct integration.
@@ -83,7 +83,11 @@ def with_direct_fallback(method: Method, why: str, average: Method = picard) -> 
         if since is None:
             yield Note(why)
             reached: list[Array] = []
-            outcome = yield from _passing(method(x, stop=stop, checkpoint=checkpoint), reached=reached)
+
+            def reach(x: Array, g: Array) -> None:
+                reached[:] = [g]
+
+            outcome = yield from relay(method(x, stop=stop, checkpoint=checkpoint), seen=reach)
             if outcome is Outcome.CONVERGED or not reached:
                 return outcome
             x, checkpoint = reached[-1], None
@@ -92,21 +96,6 @@ def with_direct_fallback(method: Method, why: str, average: Method = picard) -> 
             words = "no longer gets nearer" if stalled else "failed again and again"
             purpose = ", for the mean that it wanders about" if since == "average_since" else ""
             yield Note(f"it {words}: on by direct integration{purpose}")
-        return (yield from _passing(fallbacks[since](x, stop=stop, checkpoint=checkpoint), mark={since: True}))
+        return (yield from relay(fallbacks[since](x, stop=stop, checkpoint=checkpoint), mark=lambda: {since: True}))
 
     return flow
-
-
-def _passing(flow: Flow, *, reached: list[Array] | None = None, mark: Mapping[str, Any] | None = None) -> Flow:
-    """The flow itself; `reached` holds the last state that came back, and its checkpoints bear the mark."""
-    request = next(flow)
-    try:
-        while True:
-            if mark is not None and isinstance(request, Checkpoint):
-                request = Checkpoint({**request.state, **mark})
-            reply = yield request
-            if reached is not None and isinstance(request, Evaluate) and not isinstance(reply, Failure):
-                reached[:] = [reply]
-            request = flow.send(reply)
-    except StopIteration as end:
-        return end.value

@@ -20,7 +20,7 @@ import numpy as np
 
 from solvers import Evaluate, SingularMatrix, StepOperator
 from solvers.error_estimate import LEAST_RATE, tendency_inverse
-from solvers.secant_error import PAIRS, secant_error
+from solvers.secant_error import PAIRS, SecantError
 from solvers.tendency import memory_needed
 from spinup.maps import FixedPointMap
 from spinup.state import Layout, State
@@ -54,7 +54,8 @@ class ErrorEstimator:
         self._made = -1  # the evaluation before which the operator was made
         self._slowest = least_rate(model.conserved, has_steps=model.has_steps)
         self._target: np.ndarray | None = None  # x - P^-1 r of the last estimate
-        self._pairs: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # x and T(x) - x of the latest evaluations
+        self._by_secants = SecantError(model.layout.inner)
+        self._newest: int | None = None  # the evaluation that the secants were last told
 
     @property
     def between(self) -> tuple[float, float]:
@@ -105,29 +106,27 @@ class ErrorEstimator:
                 found = self._with_the_way_of_the_target(np.asarray(request.x), vector, found, records)
             guard = GUARD
         else:
-            by_secants = secant_error(*self._latest(np.asarray(request.x), residual, records), layout.inner)
-            if by_secants is None:
+            self._catch_up(records)
+            vector_by_secants = self._by_secants.of(np.asarray(request.x), residual)
+            if vector_by_secants is None:
                 return None
-            found, guard = _sizes(layout, by_secants), np.inf
+            found, guard = _sizes(layout, vector_by_secants), np.inf
         if not all(np.isfinite(value) for value in found.values()):
             return None
         if before is not None:
             found = {name: min(value, guard * before[name]) if before[name] else value for name, value in found.items()}
         return found
 
-    def _latest(self, x: np.ndarray, residual: np.ndarray, records: list[Record]) -> tuple[np.ndarray, np.ndarray]:
-        """The states and residuals of the latest evaluations, x the newest: (p, n) each. Those of before a resume are
-        read from the store."""
-        measured = [r["evaluation"] for r in records if r["residual"] is not None][1 - PAIRS :]
-        pairs = {number: self._pairs.get(number) or self._stored(number) for number in measured}
-        self._pairs = pairs | {len(records): (x, residual)}
-        states, residuals = zip(*self._pairs.values(), strict=True)
-        return np.array(states), np.array(residuals)
-
-    def _stored(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        layout = self._model.layout
-        before, after = (layout.pack(self._store.fields(number, before=first)) for first in (True, False))
-        return before, after - before
+    def _catch_up(self, records: list[Record]) -> None:
+        """Have the secants know the evaluations of these records, as they do but after a resume, or a cut of the log:
+        then they are told those that an estimate hangs on."""
+        measured = [r["evaluation"] for r in records if r["residual"] is not None]
+        if self._newest != (measured[-1] if measured else None):
+            layout, self._by_secants = self._model.layout, SecantError(self._model.layout.inner)
+            for number in measured[1 - PAIRS :]:
+                x, g = (layout.pack(self._store.fields(number, before=first)) for first in (True, False))
+                self._by_secants.of(x, g - x)
+        self._newest = len(records)
 
     def _with_the_way_of_the_target(
         self, x: np.ndarray, error: np.ndarray, found: dict[str, float], records: list[Record]

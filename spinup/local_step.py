@@ -204,7 +204,8 @@ class StepJacobian:
 
     def _columns(self, at: Linearised, index: int) -> Sparse:
         """What the Jacobian has of a variable in its columns, in units of the scales, sparse (n, n)."""
-        numbers, colours = _numbers(self._layout), self._colours(index)
+        numbers = list(self._layout.unpack(np.arange(self._layout.size), fill=-1).values())
+        colours = self._colours(index)
         answers = self._coloured(at, index, colours).reshape(colours.max() + 1, len(numbers), -1)
         rows, columns, entries = [], [], []
         for source in self._stencils[index].sources():
@@ -339,17 +340,6 @@ def _beyond(offset: Offset, shape: tuple[int, ...]) -> Iterator[Offset]:
     way = 1 if offset[axis] > 0 else -1
     for cells in range(1, min(MARGIN, shape[axis] - 1 - abs(offset[axis])) + 1):
         yield (*offset[:axis], offset[axis] + way * cells, *offset[axis + 1 :])
-
-
-def _numbers(layout: Layout) -> list[np.ndarray]:
-    """For each variable the index in the vector of every cell; -1 on land."""
-    found = []
-    for v in layout.variables:
-        part = layout.slices[v.name]
-        number = np.full(v.shape, -1)
-        number[v.mask] = np.arange(part.start, part.stop)
-        found.append(number)
-    return found
 
 
 def _samples(mask: np.ndarray) -> np.ndarray:

@@ -70,7 +70,7 @@ def step_operator(
     Raises ModelFailure where the step does not return finite numbers.
     """
     names = [v.name for v in layout.variables]
-    cells = {n: _numbers(layout, n) for n in names}
+    cells = layout.unpack(np.arange(layout.size), fill=-1)
     shape = layout.variables[0].shape
     colours = stencil(shape, cyclic=cyclic).colours
     origins = sources(shape, cyclic=cyclic)
@@ -114,12 +114,3 @@ def vertical_mixing(grid: CGrid, diffusivity: np.ndarray, dt: float) -> Sparse:
     diffusivity: at the top of tracer cells, (nz, ny, nx), m2 s-1. dt: s.
     """
     return (grid.one - grid.vertical_diffusion(grid.mask, diffusivity, dt)).tocsr()
-
-
-def _numbers(layout: Layout, name: str) -> np.ndarray:
-    """Index in the vector of every cell of a variable, (nz, ny, nx); -1 on land."""
-    v = next(v for v in layout.variables if v.name == name)
-    found = np.full(v.shape, -1)
-    part = layout.slices[name]
-    found[v.mask] = np.arange(part.start, part.stop)
-    return found

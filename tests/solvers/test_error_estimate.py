@@ -139,3 +139,4 @@ def test_operators_are_equal_where_their_numbers_are():
     with_border = replace(known, border=border)
     assert with_border == replace(known, border=replace(border, source=border.source.copy()))
     assert with_border != replace(known, border=replace(border, source=2 * border.source))
+    assert with_border != replace(known, border=replace(border, aggregates=np.zeros(2 * N, int)))
