@@ -131,7 +131,10 @@ def orthogonalised(vectors: Sequence[Array], inner: InnerProduct) -> tuple[list[
 def reduced_rank(R: np.ndarray, cut: float) -> np.ndarray:
     """a of the header for RRE, (k + 1,): γ = e_k + D ξ sums to one whatever ξ, D the differences of neighbours."""
     D = np.diff(np.eye(R.shape[1]), axis=0).T
-    return _from_weights(np.eye(R.shape[1])[-1] - D @ np.linalg.lstsq(R @ D, R[:, -1], rcond=cut)[0])
+    differences = R @ D
+    equal = np.linalg.norm(differences, axis=0) <= ROUNDING * np.linalg.norm(R[:, :-1], axis=0)
+    differences[:, equal] = 0.0  # what is left is rounding, which `cut` cannot know where all of them are equal
+    return _from_weights(np.eye(R.shape[1])[-1] - D @ np.linalg.lstsq(differences, R[:, -1], rcond=cut)[0])
 
 
 def minimal_polynomial(R: np.ndarray, cut: float) -> np.ndarray:

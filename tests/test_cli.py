@@ -18,7 +18,7 @@ from spinup.errors import UsageError
 
 
 def spinup_command(*arguments, **options):
-    command = [sys.executable, "-m", "spinup.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "spinup", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, **options)
 
 

@@ -1,0 +1,5 @@
+"""`python -m spinup` is the command `spinup`."""
+
+from spinup.cli import main
+
+main()
