@@ -78,15 +78,19 @@ def chain_factors(matrix: Any, chain: np.ndarray) -> Solve:
 
 def scaling(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     """Factors of the rows and of the columns, (n,) each, that bring their largest entries near one."""
-    from scipy.sparse import csr_array, diags_array
+    from scipy.sparse import coo_array
 
-    size = abs(csr_array(matrix))
-    left, right = np.ones(size.shape[0]), np.ones(size.shape[1])
+    entries = coo_array(matrix)
+    size = abs(entries.data)
+    left, right = np.ones(entries.shape[0]), np.ones(entries.shape[1])
+    ways = []
+    for factor, index in ((left, entries.row), (right, entries.col)):
+        if not np.bincount(index[size > 0], minlength=len(factor)).all():
+            raise SingularMatrix("a row or a column of the matrix is empty")
+        order = np.argsort(index, kind="stable")
+        ways.append((factor, order, np.searchsorted(index[order], np.arange(len(factor)))))
     for _ in range(SCALINGS):
-        now = diags_array(left) @ size @ diags_array(right)
-        for factor, axis in ((left, 1), (right, 0)):
-            largest = now.max(axis=axis).toarray().ravel()
-            if not (largest > 0).all():
-                raise SingularMatrix("a row or a column of the matrix is empty")
-            factor /= np.sqrt(largest)
+        now = left[entries.row] * size * right[entries.col]
+        for factor, order, begins in ways:
+            factor /= np.sqrt(np.maximum.reduceat(now[order], begins))
     return left, right

@@ -31,9 +31,15 @@ def tendency_inverse(operator: StepOperator, rate: float) -> Inverse:
     inverse: Inverse = SeasonalInverse(operator, rate) if operator.seasons else TendencyInverse(operator, rate)
     last: list[Any] = []  # r, steps and P_s^-1 r
 
-    def applied(r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None) -> np.ndarray:
+    def applied(
+        r: np.ndarray,
+        *,
+        steps: int | None = None,
+        rate: float | np.ndarray | None = None,
+        tolerance: float | None = None,
+    ) -> np.ndarray:
         if rate is not None:
-            return inverse(r, steps=steps, rate=rate)
+            return inverse(r, steps=steps, rate=rate, tolerance=tolerance)
         steps = steps or operator.steps
         if not last or last[1] != steps or not np.array_equal(last[0], r):
             last[:] = r.copy(), steps, inverse(r, steps=steps)

@@ -39,6 +39,7 @@ SHRINK = 0.25  # of Δτ after a failure
 GUARD = 3.0  # an estimate counts as at most so many times the one before
 BACK = 3.0  # growth of the estimate for which a step is taken back, all but SHRINK of it
 CAUTION, CONFIDENCE = 0.5, 1.5  # factors of the gain after a cycle with a larger, and with a smaller estimate
+FORCING = 1e-4  # forcing term of a step: what is left of it is in the next residual
 TRIES = 3  # shortenings of Δτ for groups that would move too far
 SHORTEN = 8.0  # the factor of each
 OUTLIER = 8.0  # norms beyond which an unknown's share of the estimate no longer counts
@@ -67,6 +68,7 @@ def extended_continuation(
     reach: float = np.inf,
     shock: float = 0.94,
     stall_after: int = 8,
+    forcing: float = FORCING,
     groups: np.ndarray | None = None,
     settle: Callable[[Array, Array], Array] | None = None,
     project: Callable[[Array], Array] | None = None,
@@ -89,6 +91,7 @@ def extended_continuation(
     0: not at all. Once it was left alone, an estimate counts as at most that of `limit` everywhere.
     stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
     where they are not, nor the last two than these, nothing is gained any more.
+    forcing: the forcing term, what may be left of the linear system of a step, relative.
     settle: (x, candidate) -> candidate, what is known of a state that has come to rest.
     project: applied to every candidate.
 
@@ -133,7 +136,7 @@ def extended_continuation(
         for _ in range(FAILURES):
             try:
                 known = inverse or tendency_inverse(operator, 1 / step)
-                dx = limited_step(known, r, steps, step, own, min(limit, reach * last))
+                dx = limited_step(known, r, steps, step, own, min(limit, reach * last), forcing)
             except SingularMatrix:
                 relaxed = Failure("the operator is singular")
             else:
@@ -148,7 +151,9 @@ def extended_continuation(
     def held(inverse: Inverse, r: np.ndarray, size: float) -> bool:
         """Whether the limits hold a step of the last Δτ below BACK times one of this size."""
         try:
-            return inner.norm(limited_step(inverse, r, steps, step, own, min(limit, reach * last))) <= BACK * size
+            return (
+                inner.norm(limited_step(inverse, r, steps, step, own, min(limit, reach * last), forcing)) <= BACK * size
+            )
         except SingularMatrix:
             return False
 
@@ -230,12 +235,18 @@ def size_without_outliers(v: np.ndarray, inner: InnerProduct) -> float:
 
 
 def limited_step(
-    inverse: Inverse, r: np.ndarray, steps: int, pseudo_time: float, groups: np.ndarray, limit: float
+    inverse: Inverse,
+    r: np.ndarray,
+    steps: int,
+    pseudo_time: float,
+    groups: np.ndarray,
+    limit: float,
+    forcing: float = FORCING,
 ) -> np.ndarray:
     """dx of the header, (n,), no unknown of which moves farther than `limit`. Raises SingularMatrix."""
     rates = np.full(len(r), 1 / pseudo_time)
     for _ in range(TRIES + 1):
-        dx = -inverse(r, steps=steps, rate=rates)
+        dx = -inverse(r, steps=steps, rate=rates, tolerance=forcing)
         farthest = np.zeros(groups.max() + 1)
         np.maximum.at(farthest, groups, np.abs(dx))
         far = farthest > limit

@@ -49,10 +49,16 @@ class SeasonalInverse:
         self._seasons = [implicit_step(part, seasons_a_period, SEASON_TOLERANCE) for part in operator.seasons]
 
     def __call__(
-        self, r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None
+        self,
+        r: np.ndarray,
+        *,
+        steps: int | None = None,
+        rate: float | np.ndarray | None = None,
+        tolerance: float | None = None,
     ) -> np.ndarray:
         """e, (n,). steps: n of the header, by default a period's. rate: s, or one for each unknown, (n,); by default
-        that of the factors. Raises SingularMatrix."""
+        that of the factors. tolerance: what may be left of r, relative. Raises SingularMatrix."""
+        allowed = tolerance or TOLERANCE
         steps, cycle = steps or self._operator.steps, self._operator.cycle_steps
         shift = (self._rate if rate is None else rate) * (cycle / self._operator.steps)
 
@@ -63,10 +69,10 @@ class SeasonalInverse:
             return later - v - shift * v
 
         def precondition(v: np.ndarray) -> np.ndarray:
-            return self._mean(v, steps=cycle, rate=rate)
+            return self._mean(v, steps=cycle, rate=rate, tolerance=tolerance)
 
-        e, left = fgmres(apply, r * (cycle / steps), precondition, tolerance=TOLERANCE, dimension=DIMENSION)
-        if not left <= TOLERANCE:
+        e, left = fgmres(apply, r * (cycle / steps), precondition, tolerance=allowed, dimension=DIMENSION)
+        if not left <= allowed:
             raise SingularMatrix("the iterations over the seasons did not get there")
         return e
 

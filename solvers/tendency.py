@@ -35,10 +35,16 @@ class TendencyInverse:
         self._rows, _ = scaling(self._own)
 
     def __call__(
-        self, r: np.ndarray, *, steps: int | None = None, rate: float | np.ndarray | None = None
+        self,
+        r: np.ndarray,
+        *,
+        steps: int | None = None,
+        rate: float | np.ndarray | None = None,
+        tolerance: float | None = None,
     ) -> np.ndarray:
         """P_s^-1 r, (n,), of a residual of `steps` steps, by default a period's. rate: s, or one for each unknown,
-        (n,); by default that of the factors. Raises SingularMatrix."""
+        (n,); by default that of the factors. tolerance: by default that of the inverse. Raises SingularMatrix."""
+        tolerance = tolerance or self._tolerance
         n = len(r)
         right = self._left @ (r * (self._operator.steps / (steps or self._operator.steps)))
         z: np.ndarray | None
@@ -47,9 +53,9 @@ class TendencyInverse:
         else:
             matrix = self._own if rate is None else extended_matrix(self._operator, rate)
             right = np.concatenate([right, np.zeros(matrix.shape[0] - n)])
-            z = refined(matrix, self._factors, right, self._tolerance, self._rows)
+            z = refined(matrix, self._factors, right, tolerance, self._rows)
             if z is None and rate is not None:
-                z = refined(matrix, self._factorise(matrix), right, self._tolerance, self._rows)
+                z = refined(matrix, self._factorise(matrix), right, tolerance, self._rows)
         if z is None or not np.isfinite(z).all():
             approximate = self._factors.dimension > REFINEMENT
             raise SingularMatrix(

@@ -159,6 +159,7 @@ class ExtendedSettings(MethodSettings):
     reach: float = Field(15.0, gt=0, description="the farthest a cell may move in a step, in error estimates")
     shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
     neutral: float = Field(0.05, ge=0, description="a column is mixed where levels differ by less, in K; 0: never")
+    forcing: float = Field(1e-4, gt=0, lt=1, description="forcing term: what may be left of the system of a step")
     stall_after: int = Field(
         8, ge=1, description="give up where the estimates of so many steps are no smaller than those of as many before"
     )

@@ -41,7 +41,13 @@ OPERATOR = StepOperator(A, PERIOD, border=Border(B, C, D, chain=np.tile(np.arang
 START = np.zeros(N)
 RESIDUAL, RELAX = 30, 45  # steps
 
-DEFAULTS = {"stop": lambda x, g: False, "gain": np.inf, "residual_steps": RESIDUAL, "relax_steps": RELAX}
+DEFAULTS = {
+    "stop": lambda x, g: False,
+    "gain": np.inf,
+    "residual_steps": RESIDUAL,
+    "relax_steps": RELAX,
+    "forcing": 1e-9,
+}
 
 
 def T(x: np.ndarray, steps: int) -> np.ndarray:
@@ -310,12 +316,24 @@ def test_what_is_still_too_far_after_three_shortenings_is_scaled_down_group_by_g
     """dx = r + r / s nearly. The first group is near enough at once, the second at 512 s only, the last never."""
     r = np.array([0.1, 0.01, 100.0, 50.0, 1000.0, -2000.0])
     s = RESIDUAL / PERIOD / 20.0
-    found = limited_step(
-        tendency_inverse(diagonal(np.full(6, 1e-9)), 0.0), r, RESIDUAL, 20.0, np.array([0, 0, 1, 1, 2, 2]), limit=120.0
-    )
+    slow, groups = diagonal(np.full(6, 1e-9)), np.array([0, 0, 1, 1, 2, 2])
+    found = limited_step(tendency_inverse(slow, 0.0), r, RESIDUAL, 20.0, groups, limit=120.0, forcing=1e-9)
     np.testing.assert_allclose(found[:2], r[:2] * (1 + 1 / s), rtol=1e-5)
     np.testing.assert_allclose(found[2:4], r[2:4] * (1 + 1 / (512 * s)), rtol=1e-5)
     np.testing.assert_allclose(found[4:], [60.0, -120.0])
+
+
+def test_a_step_is_solved_for_to_its_forcing_term():
+    """The digits of the answer follow: none is looked for that the next residual would not use."""
+    r, own = T(START, RESIDUAL) - START, np.arange(N)
+    inverse = tendency_inverse(OPERATOR, 0.0)
+    exact = jump(r, 0.05)
+    off = [
+        np.linalg.norm(limited_step(inverse, r, RESIDUAL, 0.05, own, np.inf, forcing) - exact) / np.linalg.norm(exact)
+        for forcing in (1e-1, 1e-3, 1e-9)
+    ]
+    assert 1e-1 > off[0] > 1e-4 > off[1] > off[2]
+    assert off[2] < 1e-7
 
 
 def test_no_unknown_moves_beyond_the_limit():
