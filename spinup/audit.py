@@ -53,7 +53,7 @@ class Audit:
     budgets: by variable, what its state still gains or loses (`spinup.report.budgets.budgets`). rigid_lid: whether its
     volume of water cannot change.
     repeated: by variable, how far apart the first period of the audit and the same one again ended, rms in its units; 0
-    where the map is deterministic. Empty where that was not tried.
+    where the map is deterministic; None where it failed the second time. Empty where that was not tried.
     kind, verdict: what this makes the end of the run, in a word and in a sentence.
     """
 
@@ -71,7 +71,7 @@ class Audit:
     probes: dict[str, Probe]
     budgets: dict[str, dict[str, Any]]
     rigid_lid: bool
-    repeated: dict[str, float]
+    repeated: dict[str, float | None]
     kind: Kind
     verdict: str
 

@@ -11,10 +11,10 @@ from spinup.run import built
 from spinup.store.view import read_state
 
 
-def apart(case: Case, path: Path) -> dict[str, float]:
+def apart(case: Case, path: Path) -> dict[str, float | None]:
     """By variable, the rms distance, in its units, between the first T(x) of the direct run at `path` and another of
-    the same state: 0 where the map is deterministic, infinite where it failed this time. Empty where the run no longer
-    has the first."""
+    the same state: 0 where the map is deterministic, None where it failed this time. Empty where the run no longer has
+    the first."""
     run = read_run(path)
     if (first := run.vector(0)) is None:
         return {}
@@ -22,5 +22,5 @@ def apart(case: Case, path: Path) -> dict[str, float]:
     try:
         again = model.layout.pack(model.fields(model.evaluate(read_state(path, -1))))
     except ModelFailure:
-        return dict.fromkeys(run.variables, float("inf"))
-    return run.rms(np.asarray(again) - first)
+        return dict.fromkeys(run.variables)
+    return dict(run.rms(np.asarray(again) - first))

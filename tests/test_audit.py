@@ -62,6 +62,23 @@ def test_a_map_that_is_not_deterministic_is_found_and_said(tmp_path):
     assert "not deterministic: one period, done twice from one state, ended x 0.001" in repeated_words(found)
 
 
+def test_a_map_that_fails_the_second_time_is_said_to(tmp_path):
+    calls = []
+
+    def build():
+        def halve(state):
+            calls.append(state)
+            return {"x": np.full(3, np.nan) if len(calls) > 20 else 0.5 * state["x"]}
+
+        return spinup.FunctionMap(halve, start={"x": np.ones(3)})
+
+    case = spinup.Case(name="frail", title="Frail", build=build, method="picard", budget=10, tolerance=1e-30)
+    spinup.run(case, out=tmp_path / "run")
+    integrate_on(case, tmp_path / "run-audit", tmp_path / "run", 10, Progress())
+    assert apart(case, tmp_path / "run-audit") == {"x": None}
+    assert "failed the second time" in repeated_words({"x": None})
+
+
 def test_a_map_that_is_deterministic_is_not_said_to_be_otherwise(linear_run, tmp_path):
     run = tmp_path / "run"
     run.symlink_to(linear_run)

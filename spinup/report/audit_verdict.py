@@ -142,9 +142,15 @@ def slowest_words(rates: Rates) -> str:
     return f"; its slowest mode decays by e in {-1 / real:,.3g} model years{swings}"
 
 
-def repeated_words(apart: dict[str, float]) -> str:
-    """That a map is not deterministic, by how far apart one period ends when it is repeated; "" where it is."""
-    differing = [f"{name} {words.number(distance)}" for name, distance in apart.items() if distance > 0]
+def repeated_words(apart: dict[str, float | None]) -> str:
+    """That a map is not deterministic, by how far apart one period ends when it is repeated, None where it failed; ""
+    where it is."""
+    if None in apart.values():
+        return (
+            "the map is not deterministic: one period, done twice from one state, failed the second time; a run that "
+            "is resumed may go another way"
+        )
+    differing = [f"{name} {words.number(distance)}" for name, distance in apart.items() if distance]
     if not differing:
         return ""
     return (
