@@ -148,8 +148,8 @@ class ErrorEstimator:
 
 
 def calibrated(sizes: dict[str, float]) -> dict[str, float]:
-    """The sizes of an error estimated with the answer of the circulation, by what they were too large in the benchmarked
-    runs: the linear answer of an ocean far from its equilibrium is larger than the whole, near it it is not."""
+    """The sizes of an error estimated with the answer of the circulation, less what they were too large by in the
+    benchmarked runs: far from the equilibrium the answer of an ocean is less than linear."""
     over = 1 + (OVER - 1) * min(1.0, sizes["all"] / FAR)
     return {name: size / over for name, size in sizes.items()}
 
