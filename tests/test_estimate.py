@@ -7,8 +7,8 @@ import pytest
 from scipy.sparse import csr_array, diags_array
 
 import spinup
-from solvers import Evaluate, StepOperator
-from spinup.estimate import BY_OPERATOR, BY_SECANTS, MOVED, ErrorEstimator
+from solvers import Border, Evaluate, StepOperator
+from spinup.estimate import BY_OPERATOR, BY_SECANTS, FAR, MOVED, OVER, ErrorEstimator
 from spinup.function_map import FunctionMap
 from spinup.report.numbers import report_numbers
 from spinup.report.verdict import sentences
@@ -58,6 +58,19 @@ def true(x: np.ndarray) -> float:
 def test_with_the_right_operator_it_is_the_error():
     states = [ANSWER + share * (START - ANSWER) for share in (1.0, 0.9, 0.2)]
     assert sizes(estimator(Targets()), states) == pytest.approx([true(x) for x in states], rel=0.03)
+
+
+def test_with_the_answer_of_a_circulation_it_is_calibrated_far_from_the_equilibrium():
+    """A border that answers nothing: by the operator alone the estimate would be the error."""
+    found = estimator(Targets())
+    none = csr_array((N, N))
+    border = Border(none, none, csr_array(diags_array(np.ones(N))), np.tile(np.arange(N), 2))
+    found.use(StepOperator(csr_array(diags_array(-RATES)), 1, border=border), 0)
+    states = [ANSWER + share * (START - ANSWER) for share in (1.0, 0.7, 0.2)]
+    errors = np.array([true(x) for x in states])
+    assert errors[1] < FAR < errors[0]
+    expected = errors / (1 + (OVER - 1) * np.minimum(1.0, errors / FAR))
+    assert sizes(found, states) == pytest.approx(expected, rel=0.03)
 
 
 def test_what_the_operator_does_not_know_shows_in_the_way_of_the_target():
