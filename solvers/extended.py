@@ -92,7 +92,8 @@ def extended_continuation(
     stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
     where they are not, nor the last two than these, nothing is gained any more.
     forcing: the forcing term, what may be left of the linear system of a step, relative.
-    settle: (x, candidate) -> candidate, what is known of a state that has come to rest.
+    settle: (x, candidate) -> candidate, what is known of a state that has come to rest; not asked below `near`, where
+    what it does not know would keep the state from its rest.
     project: applied to every candidate.
 
     A step that ends in a Failure is tried again with a quarter of Δτ; one after which the estimate is more than three
@@ -140,7 +141,7 @@ def extended_continuation(
             except SingularMatrix:
                 relaxed = Failure("the operator is singular")
             else:
-                candidate = x + dx if settle is None else settle(x, x + dx)
+                candidate = x + dx if settle is None or last < near else settle(x, x + dx)
                 candidate = candidate if project is None else project(candidate)
                 relaxed = yield Evaluate(candidate, steps=relax_steps, spread=True)
             if not isinstance(relaxed, Failure):

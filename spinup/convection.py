@@ -63,12 +63,17 @@ def mix_shallower(field: np.ndarray, volume: np.ndarray, levels: np.ndarray) -> 
 
 def keep_mixed(layout: Layout, neutral: float) -> Callable[[Array, Array], Array]:
     """(x, candidate) -> candidate: what is mixed from the surface down in x is mixed in the candidate too, so that a
-    convecting column goes on to convect. Content is kept. The first variable says how deep it is mixed."""
-    first = layout.variables[0]
+    convecting column goes on to convect. Content is kept. Mixed is where all variables are alike, to `neutral` of their
+    scale: water of one temperature may be stratified by its salinity."""
     volumes = {v.name: np.where(v.mask, v.volume, 0) for v in layout.variables}
 
     def settle(x: Array, candidate: Array) -> Array:
-        levels = mixed_levels(layout.unpack(x)[first.name], first.mask, neutral)
+        known = layout.unpack(x)
+        levels = np.full(layout.variables[0].shape[1:], np.inf)
+        for v in layout.variables:
+            mixed = mixed_levels(known[v.name], v.mask, neutral * v.scale)
+            to_the_floor = mixed == v.mask.sum(axis=0) - 1  # below it there is nothing that could differ
+            levels = np.minimum(levels, np.where(to_the_floor, np.inf, mixed))
         fields = layout.unpack(candidate, fill=0.0)
         return layout.pack({name: mix(fields[name], volume, levels) for name, volume in volumes.items()})
 

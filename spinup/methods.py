@@ -149,7 +149,7 @@ class ExtendedSettings(MethodSettings):
     residual_days: float = Field(20.0, gt=0, description="model days that the residual is taken over")
     longest_days: float = Field(180.0, gt=0, description="model days of the longest residual, near the equilibrium")
     near: float = Field(
-        0.15, ge=0, description="error estimate below which the residual is longer, in proportion, in K"
+        0.15, ge=0, description="error estimate below which it is near: the residual is longer, in proportion, in K"
     )
     relax_days: float = Field(40.0, gt=0, description="model days of relaxation after a step")
     first: float = Field(40.0, gt=0, description="pseudo-time step up to which it is free to grow, in model years")
@@ -158,7 +158,9 @@ class ExtendedSettings(MethodSettings):
     limit: float = Field(5.0, gt=0, description="the farthest a cell may move in a step, in K")
     reach: float = Field(15.0, gt=0, description="the farthest a cell may move in a step, in error estimates")
     shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
-    neutral: float = Field(0.05, ge=0, description="a column is mixed where levels differ by less, in K; 0: never")
+    neutral: float = Field(
+        0.05, ge=0, description="far from the equilibrium a column is mixed where levels differ by less, in K; 0: never"
+    )
     forcing: float = Field(1e-4, gt=0, lt=1, description="forcing term: what may be left of the system of a step")
     stall_after: int = Field(
         8, ge=1, description="give up where the estimates of so many steps are no smaller than those of as many before"
@@ -295,7 +297,7 @@ def _in_periods(settings: dict[str, Any], model: FixedPointMap) -> dict[str, Any
     for name in ("first", "gain"):
         options[name] /= model.years
     if model.cycle_steps:  # what the seasons do within a cycle says nothing of the way to go
-        options |= {"residual_steps": model.cycle_steps, "longest_steps": model.cycle_steps, "shock": 0.0}
+        options |= {"residual_steps": model.cycle_steps, "longest_steps": model.cycle_steps, "near": 0.0, "shock": 0.0}
     if neutral := options.pop("neutral"):
         options["settle"] = keep_mixed(model.layout, neutral)
     return options | {"inner": model.layout.inner, "groups": water_columns(model.layout)}

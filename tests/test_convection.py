@@ -79,11 +79,11 @@ def test_mixing_keeps_the_content_of_every_column(seed):
 
 
 def test_what_is_mixed_stays_mixed_in_the_candidate():
-    """Two columns: temperature is mixed over two cells in the first, over none in the second; salinity follows it."""
+    """Two columns of one salinity: temperature is mixed over two cells in the first, over none in the second."""
     mask = np.ones((3, 1, 2), dtype=bool)
     volume = np.array([[[1.0, 1.0]], [[3.0, 3.0]], [[1.0, 1.0]]])
     grid = layout(mask, "temp", "salt", volume=volume)
-    x = {"temp": np.array([[[1.0, 1.0]], [[5.0, 2.0]], [[5.0, 5.0]]]), "salt": np.arange(6.0).reshape(3, 1, 2)}
+    x = {"temp": np.array([[[1.0, 1.0]], [[5.0, 2.0]], [[5.0, 5.0]]]), "salt": np.full((3, 1, 2), 7.0)}
     candidate = {
         "temp": np.array([[[0.0, 4.0]], [[6.0, 4.0]], [[2.0, 4.0]]]),
         "salt": np.array([[[9.0, 9.0]], [[0.0, 1.0]], [[4.0, 2.0]]]),
@@ -91,6 +91,20 @@ def test_what_is_mixed_stays_mixed_in_the_candidate():
     settled = grid.unpack(keep_mixed(grid, neutral=0.1)(grid.pack(x), grid.pack(candidate)))
     np.testing.assert_array_equal(settled["temp"], np.array([[[0.0, 4.0]], [[5.0, 4.0]], [[5.0, 4.0]]]))
     np.testing.assert_array_equal(settled["salt"], np.array([[[9.0, 9.0]], [[1.0, 1.0]], [[1.0, 2.0]]]))
+
+
+def test_water_of_one_temperature_that_salinity_stratifies_is_not_mixed():
+    """In units of the scales: salinity counts as alike to a tenth of 0.5."""
+    temp, salt = (
+        Variable(n, ("z", "y", "x"), np.ones((3, 1, 1), bool), np.ones((3, 1, 1)), scale=s)
+        for n, s in (("temp", 1.0), ("salt", 0.5))
+    )
+    grid = Layout((temp, salt))
+    x = grid.pack({"temp": column(5.0, 5.0, 5.0), "salt": column(34.0, 34.06, 34.1)})
+    candidate = grid.pack({"temp": column(1.0, 2.0, 6.0), "salt": column(34.0, 34.1, 34.3)})
+    settled = grid.unpack(keep_mixed(grid, neutral=0.1)(x, candidate))
+    np.testing.assert_array_equal(settled["temp"], column(1.0, 4.0, 4.0))
+    np.testing.assert_allclose(settled["salt"], column(34.0, 34.2, 34.2))
 
 
 def test_land_is_not_mixed_in():
@@ -104,6 +118,6 @@ def test_a_variable_with_a_shallower_floor_keeps_its_own_content():
     temp = Variable("temp", ("z", "y", "x"), np.ones((3, 1, 1), dtype=bool), np.ones((3, 1, 1)))
     salt = Variable("salt", ("z", "y", "x"), column(0, 1, 1).astype(bool), np.ones((3, 1, 1)))
     grid = Layout((temp, salt))
-    x = grid.pack({"temp": column(5.0, 5.0, 5.0), "salt": column(0.0, 1.0, 2.0)})
+    x = grid.pack({"temp": column(5.0, 5.0, 5.0), "salt": column(0.0, 2.0, 2.0)})
     candidate = grid.pack({"temp": column(1.0, 2.0, 6.0), "salt": column(0.0, 1.0, 3.0)})
     np.testing.assert_array_equal(keep_mixed(grid, neutral=0.1)(x, candidate), [3.0, 3.0, 3.0, 2.0, 2.0])

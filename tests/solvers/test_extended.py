@@ -207,6 +207,15 @@ def test_an_estimate_counts_at_most_three_times_the_one_before():
     assert third == pytest.approx(3 * first)
 
 
+def test_near_the_equilibrium_nothing_is_settled():
+    """A settling that errs by one in every unknown keeps the answer away; not where it is asked no more."""
+    start = partial(calm, stop=lambda x, g: np.abs(g - x).max() < 1e-6, settle=lambda x, c: c + 1.0)
+    _, outcome = drive(start(), checkpoints=60)
+    assert outcome is not Outcome.CONVERGED
+    _, outcome = drive(start(near=20 * np.sqrt(N)), checkpoints=60)
+    assert outcome is Outcome.CONVERGED
+
+
 def test_the_candidate_is_settled_then_projected():
     _, _, plain = first_candidate()
     _, _, request = first_candidate(settle=lambda x, c: c + 10 * (x + 1), project=lambda c: c**2)
