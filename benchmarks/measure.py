@@ -2,7 +2,8 @@
 model years to an error."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,15 @@ def years_until_below(years: Sequence[float], errors: Sequence[float], level: fl
     if not above:
         return years[0]
     return None if above[-1] + 1 == len(years) else float(f"{years[above[-1] + 1]:.4g}")
+
+
+def timed(function: Callable[[Any], Any], argument: Any) -> float:
+    """Seconds of function(argument), until what it gives is there."""
+    import jax
+
+    began = time.perf_counter()
+    jax.block_until_ready(function(argument))
+    return time.perf_counter() - began
 
 
 def searched(name: str, T: Map, x: np.ndarray, most: int) -> tuple[str, list[np.ndarray], float]:

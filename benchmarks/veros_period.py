@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import spinup
+from benchmarks.measure import timed
 from spinup import veros_map
 from spinup.run import Progress
 
@@ -46,12 +47,6 @@ class Clock(Progress):
     def evaluated(self, record):
         self.times.append(time.perf_counter())
         self.evaluation.append(record["wall_seconds"])
-
-
-def timed(function, argument):
-    began = time.perf_counter()
-    jax.block_until_ready(function(argument))
-    return time.perf_counter() - began
 
 
 def main():

@@ -78,19 +78,21 @@ def chain_factors(matrix: Any, chain: np.ndarray) -> Solve:
 
 def scaling(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     """Factors of the rows and of the columns, (n,) each, that bring their largest entries near one."""
-    from scipy.sparse import coo_array
+    from scipy.sparse import csr_array
 
-    entries = coo_array(matrix)
-    size = abs(entries.data)
-    left, right = np.ones(entries.shape[0]), np.ones(entries.shape[1])
+    entries, each = csr_array(matrix).tocoo(), np.arange(matrix.shape[0])
+    rows, columns = np.append(entries.row, each), np.append(entries.col, each)
+    size = np.append(abs(entries.data), np.zeros(len(each)))  # a zero for each, so that none is without an entry
+    left, right = np.ones(len(each)), np.ones(len(each))
     ways = []
-    for factor, index in ((left, entries.row), (right, entries.col)):
-        if not np.bincount(index[size > 0], minlength=len(factor)).all():
-            raise SingularMatrix("a row or a column of the matrix is empty")
+    for factor, index in ((left, rows), (right, columns)):
         order = np.argsort(index, kind="stable")
-        ways.append((factor, order, np.searchsorted(index[order], np.arange(len(factor)))))
+        ways.append((factor, order, np.searchsorted(index[order], each)))
     for _ in range(SCALINGS):
-        now = left[entries.row] * size * right[entries.col]
+        now = left[rows] * size * right[columns]
         for factor, order, begins in ways:
-            factor /= np.sqrt(np.maximum.reduceat(now[order], begins))
+            largest = np.maximum.reduceat(now[order], begins)
+            if not (largest > 0).all():
+                raise SingularMatrix("a row or a column of the matrix is empty")
+            factor /= np.sqrt(largest)
     return left, right

@@ -38,7 +38,7 @@ def tendency_inverse(operator: StepOperator, rate: float) -> Inverse:
         rate: float | np.ndarray | None = None,
         tolerance: float | None = None,
     ) -> np.ndarray:
-        if rate is not None:
+        if rate is not None or tolerance is not None:
             return inverse(r, steps=steps, rate=rate, tolerance=tolerance)
         steps = steps or operator.steps
         if not last or last[1] != steps or not np.array_equal(last[0], r):

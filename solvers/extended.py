@@ -129,6 +129,9 @@ def extended_continuation(
     before: Array = saved.get("before")  # the state before the last step, and the step
     jump: Array = saved.get("jump")
 
+    def limited(inverse: Inverse, r: np.ndarray, pseudo_time: float) -> np.ndarray:
+        return limited_step(inverse, r, steps, pseudo_time, own, min(limit, reach * last), forcing)
+
     def survived(
         operator: StepOperator, inverse: Inverse | None, r: np.ndarray, step: float
     ) -> Generator[Evaluate, Any, tuple]:
@@ -137,7 +140,7 @@ def extended_continuation(
         for _ in range(FAILURES):
             try:
                 known = inverse or tendency_inverse(operator, 1 / step)
-                dx = limited_step(known, r, steps, step, own, min(limit, reach * last), forcing)
+                dx = limited(known, r, step)
             except SingularMatrix:
                 relaxed = Failure("the operator is singular")
             else:
@@ -152,9 +155,7 @@ def extended_continuation(
     def held(inverse: Inverse, r: np.ndarray, size: float) -> bool:
         """Whether the limits hold a step of the last Δτ below BACK times one of this size."""
         try:
-            return (
-                inner.norm(limited_step(inverse, r, steps, step, own, min(limit, reach * last), forcing)) <= BACK * size
-            )
+            return inner.norm(limited(inverse, r, step)) <= BACK * size
         except SingularMatrix:
             return False
 

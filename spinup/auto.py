@@ -43,13 +43,15 @@ def choose(model: FixedPointMap, *, keep_basin: bool = False) -> tuple[str, str,
     if not model.carries:
         return (
             "newton",
-            f"{model.name} gives its Jacobian and carries nothing else: Newton-Krylov, preconditioned by it",
+            f"{model.name} gives the Jacobian of its tendency and carries nothing else: Newton-Krylov, "
+            "preconditioned by it",
             {},
         )
     if not model.has_steps:
         return (
             "ptc",
-            f"{model.name} gives its Jacobian and carries other variables: continuation with secants for those",
+            f"{model.name} gives the Jacobian of its tendency and carries other variables: continuation with "
+            "secants for those",
             {},
         )
     if reason := model.no_circulation:

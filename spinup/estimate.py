@@ -105,7 +105,8 @@ class ErrorEstimator:
             found = _sizes(layout, vector)
             if np.isfinite(vector).all():
                 found = self._with_the_way_of_the_target(np.asarray(request.x), vector, found, records)
-                found = found if self._operator.border is None else calibrated(found)
+                if self._operator.border is not None:
+                    found = calibrated(found)
             guard = GUARD
         else:
             self._catch_up(records)

@@ -145,17 +145,15 @@ def slowest_words(rates: Rates) -> str:
 def repeated_words(apart: dict[str, float | None]) -> str:
     """That a map is not deterministic, by how far apart one period ends when it is repeated, None where it failed; ""
     where it is."""
+    known = "the map is not deterministic: one period, done twice from one state"
     if None in apart.values():
-        return (
-            "the map is not deterministic: one period, done twice from one state, failed the second time; a run that "
-            "is resumed may go another way"
-        )
+        return f"{known}, failed the second time; a run that is resumed may go another way"
     differing = [f"{name} {words.number(distance)}" for name, distance in apart.items() if distance]
     if not differing:
         return ""
     return (
-        f"the map is not deterministic: one period, done twice from one state, ended {words.listed(differing)} rms "
-        "apart; no equilibrium can be known better than that, and a run that is resumed may go another way"
+        f"{known}, ended {words.listed(differing)} rms apart; no equilibrium can be known better than that, and a run "
+        "that is resumed may go another way"
     )
 
 

@@ -131,6 +131,13 @@ def test_factors_of_a_matrix_nearby_are_refined_to_this_one():
     np.testing.assert_allclose(matrix @ x, 1.0, rtol=1e-6)
 
 
+def test_what_is_not_a_number_has_no_scaling():
+    matrix, _ = chained([4, 6, 3, 5], 4)
+    matrix.data[7] = np.nan
+    with pytest.raises(SingularMatrix):
+        scaling(matrix)
+
+
 def test_scaling_brings_the_largest_entries_near_one():
     matrix, _ = chained([4, 6, 3, 5], 4)
     badly = csr_array(diags_array(wide_range(18, 5)) @ matrix @ diags_array(wide_range(18, 6)))
