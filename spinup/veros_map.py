@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from solvers import Border, StepOperator
 from solvers.seasons import of_seasons
 from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, lumped_columns
 from spinup.compilation import use_compilation_cache
+from spinup.convection import stably_stratified
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
 from spinup.maps import Content, Diagnostic
@@ -246,7 +247,7 @@ class VerosMap:
 
     def fields(self, state: State) -> Fields:
         """Accelerated variables on the grid, shape (zt, yt, xt), at the current time level."""
-        return {name: np.asarray(_interior(state[name])[..., LEVELS["tau"]]).T for name in self._accelerate}
+        return _at_tau(state, self._accelerate)
 
     def replace(self, state: State, fields: Fields) -> State:
         """`state` with other accelerated variables. The change is added at every time level, so a
@@ -294,7 +295,13 @@ class VerosMap:
         if reason := self.no_circulation:
             raise UsageError(f"the balance of the circulation is not known for {self.name}: it has {reason}")
         slopes = {name: coefficients[f"drho_d{name}"] for name in TRACERS}
-        balance = circulation_balance(self._grid, coefficients["kappaM"], self.fields(state), slopes)
+        # Where water convects, its mean gradient is unstable only as long as mixing undoes what comes of it; carried by
+        # the response of the circulation alone it would make single columns grow without bounds.
+        stable = stably_stratified(
+            _at_tau(state, (*TRACERS, *self._accelerate)), self._grid.mask, self._grid.dzt, slopes
+        )
+        carried = {name: stable[name] for name in self._accelerate}
+        balance = circulation_balance(self._grid, coefficients["kappaM"], carried, slopes)
         chain, lumps = (of(self._grid, balance, len(self._accelerate)) for of in (chain_of_rows, lumped_columns))
         response = (self.dt * balance.advection).tocsr()
         return replace(found, border=Border(response, balance.source, balance.balance, chain, lumps))
@@ -652,6 +659,11 @@ class VerosMap:
 
 def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _at_tau(state: State, names: Iterable[str]) -> Fields:
+    """Tracers on the grid, (zt, yt, xt), at the current time level."""
+    return {name: np.asarray(_interior(state[name])[..., LEVELS["tau"]]).T for name in names}
 
 
 def _interior(array: Any) -> Any:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import isotonic_regression
 
-from spinup.convection import keep_mixed, mix, mixed_levels, water_columns
+from spinup.convection import keep_mixed, mix, mixed_levels, stably_stratified, water_columns
 from spinup.state import Layout, Variable
 
 
@@ -121,3 +122,41 @@ def test_a_variable_with_a_shallower_floor_keeps_its_own_content():
     x = grid.pack({"temp": column(5.0, 5.0, 5.0), "salt": column(0.0, 2.0, 2.0)})
     candidate = grid.pack({"temp": column(1.0, 2.0, 6.0), "salt": column(0.0, 1.0, 3.0)})
     np.testing.assert_array_equal(keep_mixed(grid, neutral=0.1)(x, candidate), [3.0, 3.0, 3.0, 2.0, 2.0])
+
+
+def test_water_is_mixed_with_the_lighter_water_that_it_lies_on():
+    everywhere, warm_is_light = np.ones((4, 1, 1), dtype=bool), {"temp": np.full((4, 1, 1), -0.2)}
+
+    def adjusted(*values: float, thickness: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)) -> list[float]:
+        found = stably_stratified({"temp": column(*values)}, everywhere, column(*thickness), warm_is_light)
+        return found["temp"].ravel().tolist()
+
+    assert adjusted(1.0, 2.0, 3.0, 4.0) == [1.0, 2.0, 3.0, 4.0]
+    assert adjusted(1.0, 4.0, 2.0, 9.0) == [1.0, 3.0, 3.0, 9.0]
+    assert adjusted(1.0, 6.0, 2.0, 3.0) == pytest.approx([1.0, 11 / 3, 11 / 3, 11 / 3])  # what is mixed lies on lighter
+    assert adjusted(1.0, 4.0, 2.0, 9.0, thickness=(1.0, 3.0, 1.0, 1.0)) == [1.0, 3.5, 3.5, 9.0]
+
+
+def test_what_is_stratified_by_salt_is_not_mixed():
+    fields = {"temp": column(3.0, 1.0), "salt": column(36.0, 35.0)}
+    slopes = {"temp": column(-0.2, -0.2), "salt": column(0.8, 0.8)}
+    mask = np.ones((2, 1, 1), dtype=bool)
+    for name, field in stably_stratified(fields, mask, column(1.0, 1.0), slopes).items():
+        np.testing.assert_array_equal(field, fields[name])
+    mixed = stably_stratified(fields, mask, column(1.0, 1.0), {"temp": slopes["temp"]})
+    np.testing.assert_array_equal(mixed["salt"], column(35.5, 35.5))  # with the temperature
+
+
+@given(st.integers(0, 1000))
+def test_stratified_columns_are_isotonic_regressions(seed):
+    """Where one tracer makes the density, the adjustment is the nearest monotonic profile, land or not."""
+    random = np.random.default_rng(seed)
+    field, thickness = random.normal(size=(6, 2, 3)), random.uniform(0.1, 2, (6, 1, 1))
+    mask = np.arange(6)[:, None, None] >= random.integers(0, 6, (2, 3))
+    field[~mask] = np.nan
+    found = stably_stratified({"temp": field}, mask, thickness, {"temp": np.full(field.shape, -0.2)})["temp"]
+    for j, i in np.ndindex(2, 3):
+        ocean = mask[:, j, i]
+        expected = isotonic_regression(field[ocean, j, i], weights=thickness[ocean].ravel()).x
+        np.testing.assert_allclose(found[ocean, j, i], expected, atol=1e-12)
+    np.testing.assert_array_equal(found[~mask], field[~mask])

@@ -126,3 +126,20 @@ def test_nearly_neutral_water_answers_warming_as_it_answers_cooling(spun_up, mon
     assert asymmetry() > 1e-2
     monkeypatch.undo()
     del model.__dict__["_respond"]
+
+
+def test_the_circulation_carries_no_unstable_stratification(spun_up):
+    """Two cells, the upper the colder, count as at their mean where the circulation's answer carries them."""
+    model, state, _ = spun_up
+    temp = np.asarray(model.fields(state)["temp"])
+    turned, mixed = temp.copy(), temp.copy()
+    middle = temp[6:8, 10, 5].mean()
+    turned[6:8, 10, 5] = middle + 0.3, middle - 0.3
+    volume = model.layout.unpack(model.layout.inner.weights, fill=0.0)["temp"][6:8, 10, 5]
+    mixed[6:8, 10, 5] = np.average(turned[6:8, 10, 5], weights=volume)
+    responses = [
+        model.operator(model.replace(state, {"temp": field}), border=True).border.response for field in (turned, mixed)
+    ]
+    np.testing.assert_allclose(responses[0].toarray(), responses[1].toarray(), atol=1e-12)
+    as_it_was = model.operator(state, border=True).border.response
+    assert abs(as_it_was - responses[0]).max() > 1e-6
