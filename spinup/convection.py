@@ -56,16 +56,16 @@ def stably_stratified(
     weight = np.where(mask, np.broadcast_to(thickness, mask.shape), 0.0)
     inside = mask[1:] & mask[:-1]
     joined = np.zeros_like(inside)
-    found = {name: np.asarray(field, dtype=float) for name, field in fields.items()}
+    found = dict(fields)
     while True:
-        step = sum(
-            0.5 * (slope[1:] + slope[:-1]) * np.diff(found[name], axis=0) for name, slope in density_slopes.items()
-        )
-        unstable = inside & ~joined & (np.asarray(step) > 0)
+        step = np.zeros(inside.shape)
+        for name, slope in density_slopes.items():
+            step += 0.5 * (slope[1:] + slope[:-1]) * np.diff(found[name], axis=0)
+        unstable = inside & ~joined & (step > 0)
         if not unstable.any():
             return found
         joined |= unstable
-        found = {name: _pooled(np.asarray(field, dtype=float), weight, joined) for name, field in fields.items()}
+        found = {name: _pooled(field, weight, joined) for name, field in fields.items()}
 
 
 def _pooled(field: np.ndarray, weight: np.ndarray, joined: np.ndarray) -> np.ndarray:

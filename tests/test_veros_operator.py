@@ -140,6 +140,6 @@ def test_the_circulation_carries_no_unstable_stratification(spun_up):
     responses = [
         model.operator(model.replace(state, {"temp": field}), border=True).border.response for field in (turned, mixed)
     ]
-    np.testing.assert_allclose(responses[0].toarray(), responses[1].toarray(), atol=1e-12)
+    assert abs(responses[0] - responses[1]).max() < 1e-12  # dense they would take hundreds of megabytes
     as_it_was = model.operator(state, border=True).border.response
     assert abs(as_it_was - responses[0]).max() > 1e-6
