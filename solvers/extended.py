@@ -19,7 +19,9 @@ Differs from the source: Δτ follows the estimate of the error (`error_estimate
 right after a jump though the error is smaller. After a cycle in which the estimate grew, Δτ is more cautious for a
 while; a step after which it grew many times is taken back but for a part. Where a group of unknowns would move too far,
 Δτ is shortened for that group alone; an estimate that grew in a few such groups only, for an operator that is nearly
-singular there, is no reason to take a step back. Near the equilibrium n grows.
+singular there, is no reason to take a step back. A step that would reverse the one before it, as where something
+answers that the operator does not know, ends between the two, by Anderson's method with one difference (D. G. Anderson,
+J. ACM 12 (1965), 547-560). Near the equilibrium n grows.
 
 Shapes: x, r, dx are (n,). Δτ is in periods.
 """
@@ -45,6 +47,8 @@ SHORTEN = 8.0  # the factor of each
 OUTLIER = 8.0  # norms beyond which an unknown's share of the estimate no longer counts
 ALONE = 1e-3  # share of the norm that outliers leave where they are no outliers but all there is
 PRECISE = 0.99  # where the norm without outliers has settled
+AMPLE = 3.0  # residuals grow in proportion below `near` over this
+LONGER = 1.5  # a residual near the equilibrium is so many times as long after an estimate that grew
 LARGER = 1.2  # growth of the estimate that is more than its noise
 LAST = 2  # estimates that, where they are smaller than those of late, say that it is on its way again
 PROGRESS = 0.9  # estimates are smaller than earlier ones below this share of them
@@ -75,9 +79,10 @@ def extended_continuation(
 ) -> Flow:
     """Equilibrium by pseudo-transient continuation on the extended operator from x, a NumPy vector of shape (n,).
 
-    residual_steps, longest_steps: time steps of the residual far from the equilibrium, and the most. At an estimate of
-    the error below `near` a residual takes near / estimate times as many steps, and never fewer again: it is to be the
-    tendency of the slow modes, and what comes and goes within weeks weighs the more the smaller they are.
+    residual_steps, longest_steps: time steps of the residual far from the equilibrium, and the most. It is to be the
+    tendency of the slow modes, and what comes and goes within weeks weighs the more the smaller they are. At an
+    estimate of the error below `near` it is therefore longer by half after an estimate that grew, and takes at least
+    near / (3 estimate) times as many steps; never fewer again.
     relax_steps: time steps of the relaxation after a step.
     first: Δτ up to which it is free, in periods, until the map fails after a step; growth: above it, the largest factor
     from one cycle to the next.
@@ -126,8 +131,9 @@ def extended_continuation(
     # Within the shock, where it is not left alone, a wild estimate is a reason to be cautious.
     farthest = limit * inner.norm(np.ones_like(x)) if shock else np.inf
     steps = int(saved.get("steps", residual_steps))
-    before: Array = saved.get("before")  # the state before the last step, and the step
+    before: Array = saved.get("before")  # the state before the last step, the step, and what the operator asked for
     jump: Array = saved.get("jump")
+    asked: Array = saved.get("asked")
 
     def limited(inverse: Inverse, r: np.ndarray, pseudo_time: float) -> np.ndarray:
         return limited_step(inverse, r, steps, pseudo_time, own, min(limit, reach * last), forcing)
@@ -135,22 +141,25 @@ def extended_continuation(
     def survived(
         operator: StepOperator, inverse: Inverse | None, r: np.ndarray, step: float
     ) -> Generator[Evaluate, Any, tuple]:
-        """The first step that the map survives: where it leads, what the relaxation makes of it, Δτ."""
+        """The first step that the map survives: what was asked for, where it leads, what the relaxation makes of it,
+        Δτ."""
+        wish = np.zeros_like(x)
         candidate, relaxed = x, Failure("")
         for _ in range(FAILURES):
             try:
                 known = inverse or tendency_inverse(operator, 1 / step)
-                dx = limited(known, r, step)
+                wish = limited(known, r, step)
             except SingularMatrix:
                 relaxed = Failure("the operator is singular")
             else:
+                dx = wish if before is None else without_reversal(wish, asked, x - before, inner)
                 candidate = x + dx if settle is None or last < near else settle(x, x + dx)
                 candidate = candidate if project is None else project(candidate)
                 relaxed = yield Evaluate(candidate, steps=relax_steps, spread=True)
             if not isinstance(relaxed, Failure):
                 break
             step *= SHRINK
-        return candidate, relaxed, step
+        return wish, candidate, relaxed, step
 
     def held(inverse: Inverse, r: np.ndarray, size: float) -> bool:
         """Whether the limits hold a step of the last Δτ below BACK times one of this size."""
@@ -196,7 +205,7 @@ def extended_continuation(
             share = share * CAUTION if grown else min(1.0, share * CONFIDENCE)
             last = min(found, GUARD * last, farthest)
             wanted = min(max(growth * step, free), share * gain / last if 0 < last < np.inf else np.inf, largest)
-            candidate, relaxed, step = yield from survived(operator, inverse, r, wanted)
+            asked, candidate, relaxed, step = yield from survived(operator, inverse, r, wanted)
             if isinstance(relaxed, Failure):
                 return Outcome.UNSTABLE
             free = min(free, step) if step < wanted else free
@@ -204,7 +213,8 @@ def extended_continuation(
 
         x = relaxed
         if last < near:
-            steps = max(steps, min(longest_steps, round(residual_steps * near / last)))
+            longer = max(residual_steps * near / (AMPLE * last), steps * LONGER if grown else steps)
+            steps = min(round(longer), longest_steps)
         state = {
             "x": x,
             "step": step,
@@ -214,13 +224,22 @@ def extended_continuation(
             "steps": steps,
             "free": free,
         }
-        yield Checkpoint(state if before is None else state | {"before": before, "jump": jump})
+        yield Checkpoint(state if before is None else state | {"before": before, "jump": jump, "asked": asked})
 
 
 def _smaller(late: np.ndarray, early: np.ndarray) -> bool:
     """Whether estimates fell, in the geometric mean."""
     with np.errstate(divide="ignore"):
         return bool(np.log(late).mean() < np.log(early).mean() + np.log(PROGRESS))
+
+
+def without_reversal(dx: np.ndarray, last: np.ndarray, moved: np.ndarray, inner: InnerProduct) -> np.ndarray:
+    """The step for dx, (n,), that is asked for after `last` was asked for and the state has `moved`: dx itself, unless
+    it goes against the last one. Then it leads to the mean of both ends at which dx is least, were it linear."""
+    if inner.dot(dx, last) >= 0:
+        return dx
+    change = dx - last
+    return dx - inner.dot(dx, change) / inner.dot(change, change) * (moved + change)
 
 
 def size_without_outliers(v: np.ndarray, inner: InnerProduct) -> float:

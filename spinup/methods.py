@@ -149,7 +149,7 @@ class ExtendedSettings(MethodSettings):
     residual_days: float = Field(20.0, gt=0, description="model days that the residual is taken over")
     longest_days: float = Field(180.0, gt=0, description="model days of the longest residual, near the equilibrium")
     near: float = Field(
-        0.15, ge=0, description="error estimate below which it is near: the residual is longer, in proportion, in K"
+        0.15, ge=0, description="error estimate below which it is near: residuals are longer after one that grew, in K"
     )
     relax_days: float = Field(40.0, gt=0, description="model days of relaxation after a step")
     first: float = Field(40.0, gt=0, description="pseudo-time step up to which it is free to grow, in model years")
