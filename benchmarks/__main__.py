@@ -32,6 +32,7 @@ from solvers import Outcome
 from solvers.averaging import add_block, no_blocks, standard_error
 from spinup.provenance import git_state
 from spinup.report.thinned import THINNED, open_thinned, thinned
+from spinup.run import Progress
 from spinup.store.view import read_state
 
 RESULTS = Path(__file__).parent / "results"
@@ -55,6 +56,20 @@ METHODS: dict[str, dict[str, Any]] = {
 PEER_YEARS = 60
 SETTLE_YEARS = 20
 KEPT = 90  # evaluations of the direct run, for reports to show other runs next to
+
+
+class Clock(Progress):
+    """Wall time, s, until each evaluation of a run was on disk."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.seconds: list[float] = []
+
+    def now(self) -> float:
+        return time.perf_counter() - self._began
+
+    def evaluated(self, record: dict[str, Any]) -> None:
+        self.seconds.append(self.now())
 
 
 class Bench:
@@ -133,15 +148,16 @@ class Bench:
 def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     """One method of spinup's from one start."""
     out = bench.folder / f"{bench.case.name}-{method}-{year}-{time.time_ns()}"
-    began = time.perf_counter()
-    result = spinup.run(bench.case, out=out, start=bench.start(year), start_periods=0, **METHODS[method])
-    wall = time.perf_counter() - began
+    start, clock = bench.start(year), Clock()
+    result = spinup.run(bench.case, out=out, start=start, start_periods=0, progress=clock, **METHODS[method])
+    wall = clock.now()
     run, state = spinup.open(out, verify=False), read_state(out)
     states = [bench.vector(run, i) for i in range(result.evaluations)]
     before = [bench.vector(run, i, "_before") for i in range(result.evaluations)]
     estimates = [None if np.isnan(e) else float(e) for e in run.error_estimate.values]
     phases = bench.phases(run)
-    found, own = judged(bench, method, year, [float(y) for y in run.model_years.values], states, state, phases)
+    years = [float(y) for y in run.model_years.values]
+    found, own = judged(bench, method, year, years, states, state, phases, clock.seconds)
     ratios = [
         e / bench.distance(x, own[int(phase)])
         for e, x, phase in zip(estimates, before, phases[:-1], strict=True)
@@ -202,9 +218,14 @@ def judged(
     states: list[np.ndarray],
     end: dict[str, Any],
     phases: np.ndarray,
+    seconds: list[float] | None = None,
 ) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
-    """Errors against where the end goes when it is integrated on; and where that is, by phase of the cycle."""
+    """Errors against where the end goes when it is integrated on; and where that is, by phase of the cycle.
+
+    seconds: of wall time until each of the states; beside them goes what a year of direct integration took here."""
+    began = time.perf_counter()
     later = bench.integrated(end, bench.continued)
+    direct_seconds = (time.perf_counter() - began) / bench.continued
     moved = bench.distance(*(bench.layout.pack(bench.model.fields(s)) for s in (later, end)))
     if moved > STABLE and bench.model.has_operator and not bench.model.cycle_steps:
         later = bench.settled(later)
@@ -228,6 +249,9 @@ def judged(
         "least_error": float(f"{min(errors):.4g}") if errors else None,
         "last_error": float(f"{errors[-1]:.4g}") if errors else None,
     }
+    if seconds is not None:
+        found["wall_seconds_to"] = bench.years_to(seconds, states, against)
+        found["direct_wall_seconds_a_year"] = float(f"{direct_seconds:.4g}")
     return found, cycle
 
 

@@ -8,6 +8,7 @@ A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; m
     years-table            model years to a given error, both
     bench-table CASE       benchmarked runs: model years to each error
     peers-factor CASE      how many times sooner `auto` is at 0.1 K than the best solver of another library
+    wall-factor CASE       how many times less wall time `auto` takes to 0.1 K than direct integration
     estimate-table, mean-table, rungs-table CASE   estimates, mean states and ends of these runs
     settings METHOD|store  of a method, or of what a run keeps
     options COMMAND        arguments and options of a command
@@ -159,6 +160,27 @@ def peers_factor(case: str, level: str = "0.1 K") -> str:
     return (
         f"To come within {level} from the same start, the best of the other libraries' solvers in the table takes "
         f"longer than `auto` by a factor of {', '.join(found)}{why}.\n"
+    )
+
+
+def wall_factor(case: str, level: str = "0.1 K") -> str:
+    """A sentence: wall time of direct integration to an error, at what a year of it took in the same process, over that
+    of `auto`."""
+    rows = bench_rows(case)
+    years = next((r["model_years_to"][level] for r in rows if r["method"] == "direct" and r["model_years_to"]), None)
+    if years is None:
+        raise PluginError(f"{case}: no direct run that comes to {level}: python -m benchmarks {case}")
+    found = []
+    for row in rows:
+        seconds = row.get("wall_seconds_to", {}).get(level) if row["method"] == "auto" else None
+        if seconds:
+            a_year = row["direct_wall_seconds_a_year"]
+            found.append(f"{seconds:.2g} s from {row['start']} ({years * a_year / seconds:.2g} times less)")
+    if not found:
+        raise PluginError(f"{case}: no run of auto with its wall time to {level}: python -m benchmarks {case}")
+    return (
+        f"To come within {level}, all algebra and all files included, `auto` took {', '.join(found)}, where the direct "
+        f"run's {years:g} years would have taken what a year of it took in the same process times {years:g}.\n"
     )
 
 
@@ -350,6 +372,7 @@ FILLS: dict[str, Callable[..., str]] = {
     "years-table": years_table,
     "bench-table": bench_table,
     "peers-factor": peers_factor,
+    "wall-factor": wall_factor,
     "estimate-table": estimate_table,
     "mean-table": mean_table,
     "rungs-table": rungs_table,

@@ -58,6 +58,20 @@ def test_a_factor_without_rows_ends_the_build(hooks):
         hooks.fill("peers-factor sea")
 
 
+def test_the_factor_of_wall_time_is_of_direct_years_in_the_same_process(hooks):
+    timed = {"wall_seconds_to": {"0.1 K": 8.0}, "direct_wall_seconds_a_year": 0.4}
+    write(hooks, row("direct", "rest", 800.0), row("auto", "rest", 4.0, **timed), row("auto", "year 10", 2.0))
+    assert "`auto` took 8 s from rest (40 times less), where the direct run's 800 years" in hooks.fill(
+        "wall-factor sea"
+    )
+    write(hooks, row("direct", "rest", 800.0), row("auto", "rest", 4.0))
+    with pytest.raises(PluginError, match=r"no run of auto with its wall time to 0\.1 K"):
+        hooks.fill("wall-factor sea")
+    write(hooks, row("auto", "rest", 4.0, **timed))
+    with pytest.raises(PluginError, match=r"no direct run that comes to 0\.1 K"):
+        hooks.fill("wall-factor sea")
+
+
 def test_a_table_has_the_columns_that_its_rows_know(hooks):
     exact = {"equilibrium": "exact"}
     write(hooks, row("auto", "rest", 4.0, total_change=2e-13, **exact), row("a.first", "rest", None, **exact))
