@@ -5,9 +5,10 @@
     python -m benchmarks acc-coarse --methods scipy.optimize.broyden1 aa.type2 --results runs/peers   # some, elsewhere
 
 Direct integration is run first, to its own equilibrium where there is time for it (2500 years), at least to the last
-start. Then every method starts from rest and from years of the direct run. A state's error is its distance to the
-equilibrium that the run itself ends in, found by integrating its end directly, and by `auto` where that end is still on
-its way: an end that is 1 K away may move by a tenth of that in 40 years. For `auto-keep-basin` it is that to the end of
+start; where its folder is gone, and some of it was kept in benchmarks/results, its end is taken from there. Then every
+method starts from rest and from years of the direct run. A state's error is its distance to the equilibrium that the
+run itself ends in, found by integrating its end directly, and by `auto` where that end is still on its way:
+an end that is 1 K away may move by a tenth of that in 40 years. For `auto-keep-basin` it is that to the end of
 the direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end.
 Solvers of other libraries: benchmarks/peers.py; those that are not installed are left out. Results:
 benchmarks/results/CASE.json, in which rows of other methods and starts stay as they are. The tracer cases, whose
@@ -73,9 +74,12 @@ class Clock(Progress):
 
 
 class Bench:
-    """A case's map, its direct run, and the distances between states."""
+    """A case's map, its direct run, and the distances between states.
 
-    def __init__(self, case: str, folder: Path, years: int, continued: int, mean_years: int) -> None:
+    kept: the file with some evaluations of a direct run, which serves where there is no whole one in `folder`.
+    """
+
+    def __init__(self, case: str, folder: Path, years: int, continued: int, mean_years: int, kept: Path) -> None:
         self.case = spinup.load_case(case)
         self.continued = continued
         self.mean_years = mean_years
@@ -84,11 +88,12 @@ class Bench:
         self.folder = folder
         direct = folder / f"{case}-direct"
         options = {"budget": years, "tolerance": 1e-12}
-        if not direct.exists():
+        self.whole = direct.exists() or not (kept.exists() and open_thinned(kept).model_years[-1] >= years)
+        if not direct.exists() and self.whole:
             spinup.run(self.case, out=direct, method="picard", store={"fields_every": 1}, start_periods=0, **options)
-        elif spinup.open(direct, verify=False).sizes["evaluation"] < years:
+        elif self.whole and spinup.open(direct, verify=False).sizes["evaluation"] < years:
             spinup.resume(direct, **options)
-        self.direct = spinup.open(direct, verify=False)
+        self.direct = spinup.open(direct, verify=False) if self.whole else open_thinned(kept)
         self.header = json.loads(self.direct.attrs["header"])
         self.end = self.vector(self.direct, -1)
         self.arrived = bool(self.direct.error_estimate.values[-1] < ARRIVED)
@@ -319,11 +324,15 @@ def circulation(options: argparse.Namespace, file: Path) -> None:
     if options.short:
         options.methods, options.starts = ["auto", "scipy.optimize.anderson"], [10]
     order, years = [*METHODS, *PEERS], 60 if options.short else options.direct_years
-    bench = Bench(options.case, options.folder, years, options.continued, options.mean_years)
+    kept = file.with_name(f"{options.case}-direct{THINNED}")
+    bench = Bench(options.case, options.folder, years, options.continued, options.mean_years, kept)
     stamp = {"date": time.strftime("%Y-%m-%d"), "git": git_state(bench.case.file)}
-    record(file, options.case, [direct_row(bench)], stamp, order)
-    if bench.arrived:
-        keep_thinned(bench, file.with_name(f"{options.case}-direct{THINNED}"))
+    if bench.whole:
+        record(file, options.case, [direct_row(bench)], stamp, order)
+        if bench.arrived:
+            keep_thinned(bench, kept)
+    else:
+        print(f"the direct run is not in {options.folder}: its end is that of {kept}")
     for method in installed(order if options.methods is None else options.methods):
         for year in options.starts:
             found = (peer if method in PEERS else row)(bench, method, year)
