@@ -59,6 +59,16 @@ SETTLE_YEARS = 20
 KEPT = 90  # evaluations of the direct run, for reports to show other runs next to
 
 
+def directly(case: spinup.Case, out: Path, years: int) -> Any:
+    """Direct integration at `out` for so many years, begun or gone on with where it is not there yet."""
+    options = {"budget": years, "tolerance": 1e-12}
+    if not out.exists():
+        spinup.run(case, out=out, method="picard", store={"fields_every": 1}, start_periods=0, **options)
+    elif spinup.open(out, verify=False).sizes["evaluation"] < years:
+        spinup.resume(out, **options)
+    return spinup.open(out, verify=False)
+
+
 class Clock(Progress):
     """Wall time, s, until each evaluation of a run was on disk."""
 
@@ -87,13 +97,9 @@ class Bench:
         self.layout = self.model.layout
         self.folder = folder
         direct = folder / f"{case}-direct"
-        options = {"budget": years, "tolerance": 1e-12}
-        self.whole = direct.exists() or not (kept.exists() and open_thinned(kept).model_years[-1] >= years)
-        if not direct.exists() and self.whole:
-            spinup.run(self.case, out=direct, method="picard", store={"fields_every": 1}, start_periods=0, **options)
-        elif self.whole and spinup.open(direct, verify=False).sizes["evaluation"] < years:
-            spinup.resume(direct, **options)
-        self.direct = spinup.open(direct, verify=False) if self.whole else open_thinned(kept)
+        ends = open_thinned(kept) if kept.exists() and not direct.exists() else None
+        self.whole = ends is None or ends.model_years[-1] < years
+        self.direct = directly(self.case, direct, years) if self.whole else ends
         self.header = json.loads(self.direct.attrs["header"])
         self.end = self.vector(self.direct, -1)
         self.arrived = bool(self.direct.error_estimate.values[-1] < ARRIVED)

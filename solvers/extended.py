@@ -143,8 +143,7 @@ def extended_continuation(
     ) -> Generator[Evaluate, Any, tuple]:
         """The first step that the map survives: what was asked for, where it leads, what the relaxation makes of it,
         Δτ."""
-        wish = np.zeros_like(x)
-        candidate, relaxed = x, Failure("")
+        wish, candidate, relaxed = x, x, Failure("")
         for _ in range(FAILURES):
             try:
                 known = inverse or tendency_inverse(operator, 1 / step)
@@ -213,8 +212,8 @@ def extended_continuation(
 
         x = relaxed
         if last < near:
-            longer = max(residual_steps * near / (AMPLE * last), steps * LONGER if grown else steps)
-            steps = min(round(longer), longest_steps)
+            longer = max(residual_steps * near / (AMPLE * last), LONGER * steps if grown else 0.0)
+            steps = max(steps, round(min(longer, longest_steps)))
         state = {
             "x": x,
             "step": step,

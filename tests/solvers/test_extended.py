@@ -157,6 +157,7 @@ def test_far_fewer_cycles_with_the_border_than_without():
     np.testing.assert_allclose(saved(bordered)[-1]["x"], ANSWER, atol=1e-4)
     plain, outcome = drive(start(), replace(OPERATOR, border=None))
     assert outcome is Outcome.CONVERGED
+    assert cycles(bordered) < 147 / 10  # 147 without the border, were every step taken as asked for
     assert cycles(bordered) < cycles(plain) / 2
 
 
@@ -473,6 +474,11 @@ def test_near_the_answer_a_residual_is_longer_by_half_after_an_estimate_that_gre
     first, _, (*_, checkpoint) = second_cycle(growth, near=near, longest_steps=10 * RESIDUAL)
     assert first["steps"] == RESIDUAL
     assert checkpoint.state["steps"] == longer * RESIDUAL
+
+
+def test_a_residual_that_is_longer_than_the_longest_is_not_made_shorter():
+    _, _, (*_, checkpoint) = second_cycle(1.3, near=1e9, longest_steps=RESIDUAL // 2)
+    assert checkpoint.state["steps"] == RESIDUAL
 
 
 def test_an_estimate_that_hardly_grew_is_no_reason_for_caution():
