@@ -80,18 +80,14 @@ def scaling(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     """Factors of the rows and of the columns, (n,) each, that bring their largest entries near one."""
     from scipy.sparse import csr_array
 
-    entries, each = csr_array(matrix).tocoo(), np.arange(matrix.shape[0])
-    rows, columns = np.append(entries.row, each), np.append(entries.col, each)
-    size = np.append(abs(entries.data), np.zeros(len(each)))  # a zero for each, so that none is without an entry
-    left, right = np.ones(len(each)), np.ones(len(each))
-    ways = []
-    for factor, index in ((left, rows), (right, columns)):
-        order = np.argsort(index, kind="stable")
-        ways.append((factor, order, np.searchsorted(index[order], each)))
+    n, entries = matrix.shape[0], csr_array(matrix).tocoo()
+    rows, columns, size = entries.row, entries.col, abs(entries.data)
+    left, right = np.ones(n), np.ones(n)
     for _ in range(SCALINGS):
         now = left[rows] * size * right[columns]
-        for factor, order, begins in ways:
-            largest = np.maximum.reduceat(now[order], begins)
+        for factor, index in ((left, rows), (right, columns)):
+            largest = np.zeros(n)
+            np.maximum.at(largest, index, now)
             if not (largest > 0).all():
                 raise SingularMatrix("a row or a column of the matrix is empty")
             factor /= np.sqrt(largest)

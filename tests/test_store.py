@@ -19,6 +19,7 @@ from solvers.secant_error import PAIRS
 from spinup.errors import RunLocked, StoreError, StoreFull, UsageError
 from spinup.run import Progress
 from spinup.store import RunStore, journal, run_store
+from spinup.store.chunks import CODECS, write_chunk
 from spinup.store.journal import read_journal
 from spinup.store.lock import locked
 from spinup.store.tree import read_sparse, read_tree, sparse_tree, write_tree
@@ -52,6 +53,37 @@ def test_sparse_matrices_come_back_to_the_bit(tmp_path):
         for part in ("data", "indices", "indptr"):
             np.testing.assert_array_equal(getattr(found[name], part), getattr(matrix, part))
         assert np.signbit(found[name].data).tolist() == np.signbit(matrix.data).tolist()
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", ">f8", "i4", "i1", "bool", "c16"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)])
+def test_a_chunk_is_the_one_that_zarr_writes(tmp_path, dtype, shape):
+    group = zarr.open_group(tmp_path, mode="w")
+    values = np.random.default_rng(1).integers(0, 99, (2, *shape)).astype(dtype)
+    ours, theirs = (
+        group.create_array(
+            name,
+            shape=(2, *shape),
+            chunks=(1, *shape),
+            dtype=dtype,
+            compressors=CODECS,
+            config={"write_empty_chunks": True},
+        )
+        for name in ("ours", "theirs")
+    )
+    for number, entry in enumerate(values):
+        theirs[number] = entry
+        (file,) = write_chunk(tmp_path / "ours", ours, number, np.asfortranarray(entry) if entry.ndim else entry)
+        assert file.read_bytes() == (tmp_path / "theirs" / file.relative_to(tmp_path / "ours")).read_bytes()
+    np.testing.assert_array_equal(ours[:], values)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_an_entry_without_values_has_no_chunk_and_one_of_another_shape_is_refused(tmp_path):
+    empty = zarr.create_array(tmp_path / "e", shape=(1, 0), chunks=(1, 1), dtype="f8", compressors=CODECS)
+    assert write_chunk(tmp_path / "e", empty, 0, np.zeros(0)) == []
+    with pytest.raises(ValueError, match="shape"):
+        write_chunk(tmp_path / "e", empty, 0, np.zeros(2))
 
 
 # --- reading ---

@@ -11,17 +11,15 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from spinup.errors import UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import State
+from spinup.store.chunks import CODECS
 from spinup.store.columns import column_attrs
 from spinup.store.header import FORMAT, Header
 from spinup.store.journal import fingerprints, write_record
 from spinup.store.tree import tree_files, write_tree
-
-CODECS = [ZstdCodec(level=1), Crc32cCodec()]
 
 
 def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> None:
@@ -98,7 +96,6 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
             compressors=CODECS,
             dimension_names=("slot", *model.dims(name)),
             attributes=dict(model.attrs(name)),
-            config={"write_empty_chunks": True},
         )
     write_record(path / "log" / "start.json", {"files": fingerprints(path, tree_files(path, first))})
 

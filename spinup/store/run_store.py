@@ -18,6 +18,7 @@ from solvers.secant_error import PAIRS
 from spinup.errors import StoreError, StoreFull, UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
+from spinup.store.chunks import write_chunk
 from spinup.store.columns import columns
 from spinup.store.creation import lay_out, new_folder, occupied, put
 from spinup.store.header import FORMAT, Header, read_header
@@ -380,8 +381,7 @@ class RunStore:
         for name in self._variables:
             array = self._array(group + name + suffix)
             array.resize((number + 1, *array.shape[1:]))
-            array[number] = fields[name]
-            files += _chunk_files(self.path / (group + name + suffix), number)
+            files += write_chunk(self.path / (group + name + suffix), array, number, fields[name])
         return files
 
     def _write_state(self, slot: int, state: State) -> list[Path]:
@@ -390,8 +390,7 @@ class RunStore:
             array = self._array(f"states/{name}")
             if slot >= array.shape[0]:
                 array.resize((slot + 1, *array.shape[1:]))
-            array[slot] = np.asarray(state[name])
-            files += _chunk_files(self.path / "states" / name, slot)
+            files += write_chunk(self.path / "states" / name, array, slot, state[name])
         return files
 
     def _slots(self) -> dict[int, int]:
@@ -457,12 +456,6 @@ class RunStore:
             if found := damaged(self.path, files):
                 bad[number] = found
         return bad
-
-
-def _chunk_files(array: Path, index: int) -> list[Path]:
-    """The chunk file of one evaluation or slot (chunks hold one each, whole in all other dimensions)."""
-    chunk = array / "c" / str(index)
-    return [chunk] if chunk.is_file() else sorted(p for p in chunk.rglob("*") if p.is_file())
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import zarr
 from scipy.sparse import csr_array
-from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from spinup.store.chunks import CODECS
 
 
 def write_tree(
@@ -33,7 +34,7 @@ def write_tree(
                 shape=array.shape,
                 chunks=tuple(max(1, n) for n in array.shape),
                 dtype=array.dtype,
-                compressors=[ZstdCodec(level=1), Crc32cCodec()],
+                compressors=CODECS,
                 dimension_names=dims[name] if dims else None,
                 attributes=dict(attrs[name]) if attrs else None,
                 config={"write_empty_chunks": True},
