@@ -10,7 +10,8 @@ from typing import Any
 
 def package_versions() -> dict[str, str]:
     """Version of every installed package."""
-    return dict(sorted((d.metadata["Name"], d.version) for d in distributions() if d.metadata["Name"]))
+    found = [d.metadata for d in distributions()]  # read from disk at every look
+    return dict(sorted((m["Name"], m["Version"]) for m in found if m["Name"]))
 
 
 def machine() -> dict[str, Any]:

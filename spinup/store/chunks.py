@@ -13,16 +13,18 @@ LEVEL = 1  # of compression
 CODECS = [ZstdCodec(level=LEVEL), Crc32cCodec()]  # of every array of a run
 
 
-def write_chunk(folder: Path, array: Any, number: int, values: Any) -> list[Path]:
-    """Write entry `number` of the first dimension of the zarr array in `folder`, whose chunks hold one such entry each
-    and are made with `CODECS`. Returns the file, none where an entry has no values."""
+def write_chunk(folder: Path, array: Any, values: Any, number: int | None = None) -> list[Path]:
+    """Write the zarr array in `folder`, which is one chunk, or entry `number` of its first dimension, where each entry
+    is a chunk of its own. The array is made with `CODECS`. Returns the file, none where there are no values."""
     content = np.asarray(values, array.dtype.newbyteorder("<"), order="C")
-    if content.shape != array.shape[1:]:
-        raise ValueError(f"{folder}: an entry has shape {array.shape[1:]}, not {content.shape}")
+    shape = array.shape if number is None else array.shape[1:]
+    if content.shape != shape:
+        raise ValueError(f"{folder}: what is written has shape {content.shape}, its place {shape}")
     if content.size == 0:
         return []
     encoded = bytes(Zstd(level=LEVEL).encode(content))
-    file = folder / array.metadata.encode_chunk_key((number, *(0 for _ in content.shape)))
+    first = () if number is None else (number,)
+    file = folder / array.metadata.encode_chunk_key((*first, *(0 for _ in shape)))
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".partial")
     try:
