@@ -87,7 +87,8 @@ def scaling(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
         now = left[rows] * size * right[columns]
         for factor, index in ((left, rows), (right, columns)):
             largest = np.zeros(n)
-            np.maximum.at(largest, index, now)
+            with np.errstate(invalid="ignore"):  # what is not a number is said to be so below
+                np.maximum.at(largest, index, now)
             if not (largest > 0).all():
                 raise SingularMatrix("a row or a column of the matrix is empty")
             factor /= np.sqrt(largest)

@@ -31,11 +31,14 @@ class Evaluate:
     steps: time steps to take instead of a whole period, for maps that can step.
     spread: the change from where the map stands to x is added bit by bit over the steps, not at once (an incremental
     update, as in data assimilation). What comes back is then no T(x), and its residual does not count.
+    operator_next: an Operator with its border, at what comes back, is asked for next unless this is good enough: an
+    estimate of the error may have it at once.
     """
 
     x: Array
     steps: int | None = None
     spread: bool = False
+    operator_next: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class Driver:
 
     start_flow makes the generator, from the start (None) or from a checkpoint's state; stop is what it is to ask.
     good_enough says of the records up to an evaluation whether the run has converged with it.
+    ahead: operators made before they are asked for, by the number of evaluations there are then, and their model years.
     """
 
     model: FixedPointMap
@@ -37,6 +38,7 @@ class Driver:
     progress: Callable[[dict[str, Any]], None]
     note: Callable[[str], None]
     estimator: ErrorEstimator
+    ahead: dict[int, tuple[StepOperator, float]] = field(default_factory=dict)
 
     def run(self) -> Outcome:
         """Go on until the method ends, the budget is spent or the user stops it. What the store already
@@ -66,12 +68,12 @@ class Driver:
                             reply, carried = self._evaluate(request, carried, extra)
                         logged, extra = logged + 1, 0.0
                     case Operator(x, border):
-                        kept = self.store.load_operator(logged)
+                        kept = self.ahead.pop(logged, None) or self.store.load_operator(logged)
                         if kept is None and self.flag.requested:
                             return Outcome.STOPPED
                         if kept is None and self._spent(self.model.operator_years + self._last_years()):
                             return Outcome.BUDGET
-                        reply, extra = kept or self._operator(x, carried, border=border)
+                        reply, extra = kept or self._operator(x, carried, logged, border=border)
                         self.estimator.use(reply, logged)
                     case Mean(x, error, count) if logged == len(self.store.records):
                         unpack = self.model.layout.unpack
@@ -106,10 +108,11 @@ class Driver:
     def _spent(self, years: float) -> bool:
         return self._done() + years > self.budget_years * (1 + 1e-12)
 
-    def _operator(self, x: Any, carried: State, *, border: bool) -> tuple[StepOperator, float]:
-        """The one-step operator at x on top of the carried state, and its model years; kept before it is passed on."""
+    def _operator(self, x: Any, carried: State, count: int, *, border: bool) -> tuple[StepOperator, float]:
+        """The one-step operator at x on top of the carried state, and its model years; kept before it is passed on,
+        which is after `count` evaluations."""
         operator = self.model.operator(self._at(x, carried), border=border)
-        self.store.save_operator(operator, self.model.operator_years)
+        self.store.save_operator(operator, self.model.operator_years, count)
         return operator, self.model.operator_years
 
     def _due(self, logged: int) -> bool:
@@ -143,7 +146,11 @@ class Driver:
             return found, carried
         g, after = found
         if not request.spread:
-            record["estimate_years"] = self.estimator.prepare(after, number)
+            if request.operator_next:
+                self.ahead[number + 1] = self._operator(g, after, number + 1, border=True)
+                self.estimator.use(self.ahead[number + 1][0], number + 1)
+            else:
+                record["estimate_years"] = self.estimator.prepare(after, number)
             residual = g - np.asarray(x)
             record |= {
                 "drift": layout.inner.norm(residual) / years,

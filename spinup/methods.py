@@ -158,6 +158,7 @@ class ExtendedSettings(MethodSettings):
     limit: float = Field(5.0, gt=0, description="the farthest a cell may move in a step, in K")
     reach: float = Field(15.0, gt=0, description="the farthest a cell may move in a step, in error estimates")
     shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
+    late_operator: bool = Field(True, description="the operator is that of the end of the residual, not of its begin")
     neutral: float = Field(
         0.05, ge=0, description="far from the equilibrium a column is mixed where levels differ by less, in K; 0: never"
     )
@@ -297,7 +298,8 @@ def _in_periods(settings: dict[str, Any], model: FixedPointMap) -> dict[str, Any
     for name in ("first", "gain"):
         options[name] /= model.years
     if model.cycle_steps:  # what the seasons do within a cycle says nothing of the way to go
-        options |= {"residual_steps": model.cycle_steps, "longest_steps": model.cycle_steps, "near": 0.0, "shock": 0.0}
+        options |= {"residual_steps": model.cycle_steps, "longest_steps": model.cycle_steps, "shock": 0.0}
+        options["late_operator"] = False  # its seasons are those that the residual goes through
     if neutral := options.pop("neutral"):
         options["settle"] = keep_mixed(model.layout, neutral)
     return options | {"inner": model.layout.inner, "groups": water_columns(model.layout)}

@@ -177,9 +177,9 @@ class RunStore:
 
     # --- one-step operators ----------------------------------------------------------------------
 
-    def save_operator(self, operator: StepOperator, years: float) -> None:
-        """Keep the operator the method asked for after the evaluations so far, and what it cost."""
-        count = len(self.records)
+    def save_operator(self, operator: StepOperator, years: float, count: int | None = None) -> None:
+        """Keep the operator the method asks for after `count` evaluations, by default those so far, and its cost."""
+        count = len(self.records) if count is None else count
         self._drop_operators(lambda n: n < self._needed_from() or n >= count)
         self._keep(f"{count:06d}", operator_tree(operator), years)
 
