@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from helpers import LINEAR, NEWTON, assert_same_numbers
 
 import solvers
 import spinup
-from solvers import Outcome, Tangent
+from solvers import Checkpoint, Evaluate, Operator, Outcome, Tangent
 from solvers.noise import SPACING
 from spinup.driver import Driver
 from spinup.errors import UsageError
@@ -192,6 +194,39 @@ def test_stopped_within_the_measurement_of_noise_it_goes_on_to_the_same_numbers(
             np.testing.assert_array_equal(
                 spinup.open(tmp_path / f"cut-{cut}")[name].values, spinup.open(tmp_path / "whole")[name].values
             )
+
+
+def test_an_operator_that_is_asked_for_next_is_made_once_and_serves_the_estimate(tmp_path, monkeypatch):
+    """At what comes back, where it is another one than at the begin; stopped and resumed it is the same."""
+    linearised, asked = [], []
+
+    def tendency(state):
+        linearised.append(state["a"][0])
+        return -0.1 * (1 + state["a"][0]) * np.eye(3)
+
+    def method(x, *, stop, checkpoint=None):
+        x = x if checkpoint is None else checkpoint["x"]
+        while True:
+            g = yield Evaluate(x, operator_next=True)
+            operator = yield Operator(g, border=True)
+            asked.append((g[0], operator.matrix.toarray()[0, 0]))
+            x = g + 1.0
+            yield Checkpoint({"x": x})
+
+    def case(budget):
+        model = partial(FunctionMap, lambda s: {"a": s["a"] + 1.0}, {"a": np.zeros(3)}, tendency=tendency)
+        return spinup.Case("x", "", model, method="picard", budget=budget)
+
+    monkeypatch.setattr(sys.modules["spinup.run"], "bind", lambda *_: method)
+    whole = spinup.run(case(4), out=tmp_path / "whole", tolerance=1e-300).path
+    assert linearised == [1.0, 3.0, 5.0, 7.0]
+    np.testing.assert_allclose(asked, [(g, -0.1 * (1 + g)) for g in linearised])
+    np.testing.assert_allclose(
+        spinup.open(whole).error_estimate[0], 10 / 2 + 1, rtol=0.02
+    )  # 10 / 1 + 1 by that of its begin
+    spinup.run(case(4), out=tmp_path / "part", tolerance=1e-300, budget=2, store={"checkpoint_every": 1})
+    spinup.resume(tmp_path / "part", case=case(4), budget=4)
+    assert_same_numbers(whole, tmp_path / "part")
 
 
 def test_derivatives_of_a_map_that_has_none(tmp_path):
