@@ -57,7 +57,11 @@ def audited(numbers: dict[str, Any]) -> list[str]:
         f"{name} by {words.number(distance)} {variables[name]['units'].removesuffix('per year')}".rstrip()
         for name, distance in audit["moved"].items()
     )
-    columns = f"; {n} water columns are mixed to another depth" if (n := audit["columns_changed"]) else ""
+    columns = (
+        f"; {n} water column{'s are' if n > 1 else ' is'} mixed to another depth"
+        if (n := audit["columns_changed"])
+        else ""
+    )
     years = words.years(audit["years"])
     said = decay_words(audit["decay"], {name: f["decay"] for name, f in audit["foreseen"].items()})
     found = [
