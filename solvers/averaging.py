@@ -7,6 +7,9 @@ Every period says where the equilibrium seemed to be,
 P^-1 the inverse of the tendency (`error_estimate`), x_k a direct run. Under noise each p_k is off by what the noise of
 its period would do if it lasted; their mean is the linear answer to the mean residual.
 
+A state that begins far from its mean would take decades to get there. Where the first few p_k differ by less than the
+way to their mean, they agree on where that is, and the run goes on from there, once.
+
 The sampling error of the mean, of numbers that are correlated in time, is found by blocking: H. Flyvbjerg and
 H. G. Petersen, J. Chem. Phys. 91 (1989), 461-466, eqs. 20-28. Neighbours are averaged in pairs again and again; the
 standard error that the blocks would have, were they independent, grows until they are. The largest is taken, over all
@@ -53,7 +56,8 @@ def mean_state(
 
     periods: after which the run ends as FLOOR where the way from its states' mean to the predicted one is shorter than
     the scatter of the predictions: what a period says of where to go is then noise. Where it is longer, the run is
-    still on its way, and the means are begun anew; one is yielded again where its standard error is the smaller.
+    still on its way, and the means are begun anew; one is yielded again where its standard error is the smaller. After
+    the first four, where they say so, the run goes on from the mean of the predictions.
     operator: whether to ask for the operator. border: whether it is to come with the balance of what is carried.
     rate: the slowest decay, a period; above 0 where the map conserves a total, without which there is no inverse.
 
@@ -62,12 +66,14 @@ def mean_state(
     if not operator:
         return (yield from _mean_of_states(np.asarray(x), stop, checkpoint, inner, periods))
     x, seen, least = np.asarray(x), _nothing(np.asarray(x), periods), np.inf
+    near = rate > 0  # a total that is conserved would not be that of the predictions
     if checkpoint is not None:
         x, seen = np.asarray(checkpoint["x"]), {name: np.array(checkpoint[name]) for name in seen}
-        least = float(checkpoint.get("least", np.inf))
+        least, near = float(checkpoint.get("least", np.inf)), bool(checkpoint.get("near", True))
 
     while True:
-        yield Checkpoint({"x": x, "least": least} | {name: value.copy() for name, value in seen.items()})
+        own = {"x": x, "least": least, "near": near}
+        yield Checkpoint(own | {name: value.copy() for name, value in seen.items()})
         made = yield Operator(x, border=border)
         try:
             inverse = tendency_inverse(made, rate)
@@ -89,6 +95,13 @@ def mean_state(
             error = np.hypot(standard_error(seen, inner), DOUBT * way)
             if inner.norm(error) < least:
                 yield Mean(seen["origin"] + mean, error, count)
+            if count == BLOCKS and not near:
+                near = True
+                if inner.norm(way) > inner.norm(scatter(seen)):
+                    g = yield Evaluate(seen["origin"] + mean)
+                    if not isinstance(g, Failure):
+                        x, seen = np.asarray(g), _nothing(x, periods)
+                        break
             if count == periods:
                 if inner.norm(way) <= inner.norm(scatter(seen)):
                     return Outcome.FLOOR

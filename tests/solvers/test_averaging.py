@@ -1,5 +1,7 @@
 """The mean state of noisy maps whose mean, and whose sampling error, are known."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -52,9 +54,23 @@ class Noisy:
     def all(self, kind: type) -> list:
         return [r for r in self.requests if isinstance(r, kind)]
 
+    def states(self) -> list:
+        """What the evaluations gave."""
+        return [g for r, g in zip(self.requests, self.replies, strict=True) if isinstance(r, Evaluate)]
+
+
+class Walled(Noisy):
+    """The same, which fails near its mean."""
+
+    def __call__(self, x: np.ndarray):
+        return Failure("walled") if np.linalg.norm(x - MEAN) < 1.0 else super().__call__(x)
+
 
 def never(x, g):
     return False
+
+
+staying = partial(mean_state, rate=1e-12)  # as where a total is conserved: it does not go to where it predicts
 
 
 def test_the_mean_is_found_within_its_standard_error():
@@ -73,7 +89,7 @@ def test_the_mean_is_found_within_its_standard_error():
 def test_the_prediction_sees_where_a_slow_state_goes():
     """The slowest mode decays by e in 200 periods: 24 of them do not take a state there, its residual says where."""
     noisy = Noisy(strength=1e-4)
-    noisy.drive(mean_state(MEAN + 1.0, stop=never), evaluations=24)
+    noisy.drive(staying(MEAN + 1.0, stop=never), evaluations=24)
     mean, last = noisy.all(Mean)[-1], noisy.all(Evaluate)[-1]
     assert abs(last.x[0] - MEAN[0]) > 0.8
     assert abs(mean.x[0] - MEAN[0]) < 0.05
@@ -81,14 +97,33 @@ def test_the_prediction_sees_where_a_slow_state_goes():
 
 def test_a_state_on_its_way_is_not_called_the_floor():
     noisy = Noisy(strength=1e-4)
-    assert noisy.drive(mean_state(MEAN + 1.0, stop=never), evaluations=100) is None
+    assert noisy.drive(staying(MEAN + 1.0, stop=never), evaluations=100) is None
     assert [m.count for m in noisy.all(Mean)][:22] == [*range(4, 25), 4]  # begun anew after 24
+
+
+def test_a_state_on_its_way_goes_to_where_the_first_four_periods_agree_that_it_is():
+    """Once, and not where they do not agree, nor where the map fails from there."""
+    noisy = Noisy(strength=1e-3)
+    assert noisy.drive(mean_state(MEAN + 1.0, stop=never), evaluations=100) is Outcome.FLOOR
+    assert len(noisy.all(Evaluate)) == 4 + 1 + 24
+    np.testing.assert_array_equal(noisy.all(Evaluate)[4].x, noisy.all(Mean)[0].x)
+    assert np.linalg.norm(noisy.all(Evaluate)[5].x - MEAN) < 0.5
+    scattered = Noisy(strength=1.0)
+    scattered.drive(mean_state(MEAN, stop=never), evaluations=24)
+    assert [mean.count for mean in scattered.all(Mean)] == [*range(4, 25)][: len(scattered.all(Mean))]
+    assert all(
+        np.array_equal(e.x, g) for e, g in zip(scattered.all(Evaluate)[1:], scattered.states()[:-1], strict=True)
+    )
+    walled = Walled(strength=1e-3)
+    assert walled.drive(mean_state(MEAN + 1.0, stop=never), evaluations=10) is None
+    assert [isinstance(g, Failure) for g in walled.states()] == [False] * 4 + [True] + [False] * 5
+    np.testing.assert_array_equal(walled.all(Evaluate)[5].x, walled.states()[3])
 
 
 def test_a_mean_stays_until_the_one_begun_anew_is_better():
     """On its way for 24 periods, then in a noise under which the next 24 say less than those."""
     noisy = Noisy(strength=1e-4, later=0.02)
-    assert noisy.drive(mean_state(MEAN + 0.5, stop=never), evaluations=100) is Outcome.FLOOR
+    assert noisy.drive(staying(MEAN + 0.5, stop=never), evaluations=100) is Outcome.FLOOR
     assert [mean.count for mean in noisy.all(Mean)] == [*range(4, 25)]
 
 
