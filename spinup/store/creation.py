@@ -85,7 +85,7 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
     group.create_group("operators")
     states = group.create_group("states", attributes={"variables": list(start)})
     first = group.create_group("start")
-    write_tree(path, first, start, {n: model.dims(n) for n in start}, {n: model.attrs(n) for n in start})
+    write_tree(first, start, {n: model.dims(n) for n in start}, {n: model.attrs(n) for n in start})
     for name, value in start.items():
         array = np.asarray(value)
         states.create_array(

@@ -1,12 +1,13 @@
 """Records that are there whole or not at all, and the checksums that say whether chunks are intact."""
 
+import contextlib
 import json
 import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 Record = dict[str, Any]
 
@@ -25,17 +26,24 @@ class Damage:
 def write_record(path: Path, record: dict[str, Any]) -> None:
     """Write `record` with its own checksum; after this returns it survives a power cut."""
     body = json.dumps(record, sort_keys=True)
+    with written_whole(path) as file:
+        file.write(json.dumps({"crc32": zlib.crc32(body.encode()), "record": record}, sort_keys=True).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into that becomes `path` at the end, for who looks at it whole or not at all."""
     temporary = path.with_suffix(".partial")
     try:
-        with temporary.open("w") as file:
-            file.write(json.dumps({"crc32": zlib.crc32(body.encode()), "record": record}, sort_keys=True))
-            file.flush()
-            os.fsync(file.fileno())
+        with temporary.open("wb") as file:
+            yield file
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -164,7 +164,7 @@ class RunStore:
             self._checkpoint_path(name).unlink(missing_ok=True)
             shutil.rmtree(self.path / "checkpoints" / name, ignore_errors=True)
             group = self._group["checkpoints"].create_group(name)
-            write_tree(self.path, group, state)
+            write_tree(group, state)
             record = {"evaluations": count, "files": fingerprints(self.path, tree_files(self.path, group))}
             write_record(self._checkpoint_path(name), record)
 
@@ -213,7 +213,7 @@ class RunStore:
     def _keep(self, name: str, tree: dict[str, Any], years: float) -> None:
         with _disk(self.path):
             group = self._group["operators"].create_group(name, overwrite=True)
-            write_tree(self.path, group, tree)
+            write_tree(group, tree)
             record = {
                 "evaluations": len(self.records),
                 "years": years,
@@ -381,7 +381,7 @@ class RunStore:
         for name in self._variables:
             array = self._array(group + name + suffix)
             array.resize((number + 1, *array.shape[1:]))
-            files += write_chunk(self.path / (group + name + suffix), array, fields[name], number)
+            files += write_chunk(array, fields[name], number)
         return files
 
     def _write_state(self, slot: int, state: State) -> list[Path]:
@@ -390,7 +390,7 @@ class RunStore:
             array = self._array(f"states/{name}")
             if slot >= array.shape[0]:
                 array.resize((slot + 1, *array.shape[1:]))
-            files += write_chunk(self.path / "states" / name, array, state[name], slot)
+            files += write_chunk(array, state[name], slot)
         return files
 
     def _slots(self) -> dict[int, int]:

@@ -12,14 +12,12 @@ from spinup.store.chunks import CODECS, write_chunk
 
 
 def write_tree(
-    root: Path,
     group: zarr.Group,
     tree: Mapping[str, Any],
     dims: Mapping[str, tuple[str, ...]] | None = None,
     attrs: Mapping[str, dict[str, str]] | None = None,
 ) -> None:
-    """Arrays and lists of equal arrays become zarr arrays of the group, which is in the store at `root`; numbers,
-    strings and None attributes."""
+    """Arrays and lists of equal arrays become zarr arrays; numbers, strings and None attributes."""
     plain: dict[str, Any] = {}
     lists: list[str] = []
     for name, value in tree.items():
@@ -40,7 +38,7 @@ def write_tree(
                 dimension_names=dims[name] if dims else None,
                 attributes=dict(attrs[name]) if attrs else None,
             )
-            write_chunk(root / group.path / name, target, array)
+            write_chunk(target, array)
     floats = [name for name, value in tree.items() if isinstance(value, float)]
     group.attrs.update({"values": plain, "floats": floats, "lists": lists})
 
