@@ -10,6 +10,7 @@ A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; m
     peers-factor CASE      how many times sooner `auto` is at 0.1 K than the best solver of another library
     wall-factor CASE       how many times less wall time `auto` takes to 0.1 K than direct integration
     estimate-table, mean-table, rungs-table CASE   estimates, mean states and ends of these runs
+    goals-table, honesty-table   the worst of four starts of each case against its goal, and how good estimates are
     settings METHOD|store  of a method, or of what a run keeps
     options COMMAND        arguments and options of a command
     commands               every command in a line
@@ -31,6 +32,20 @@ RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
 FILL = re.compile(r"^<!-- fill: (.+?) -->$", re.MULTILINE)
 SHOWN_YEARS = (1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 700, 1000, 1500, 2000)
 LEVELS = (2.5, 2.0, 1.5, 1.0, 0.5, 0.2, 0.1)  # K
+STARTS = ("rest", "year 10", "year 30", "year 100")
+GOALS = (  # case, method, error, model years
+    ("acc-coarse", "auto", "0.1 K", 4.0),
+    ("acc-coarse", "auto", "0.01 K", 6.0),
+    ("acc-coarse", "auto-keep-basin", "0.05 K", 12.0),
+    ("acc-coarse-seasonal", "auto", "0.1 K", 8.0),
+    ("acc-coarse-seasonal", "auto", "0.01 K", 12.0),
+    ("acc", "auto", "0.1 K", 3.5),
+    ("acc", "auto", "0.01 K", 5.0),
+    ("acc-coarse-eke", "auto", "0.1 K", 10.0),
+    ("acc-coarse-salt", "auto", "0.1 K", 15.0),
+    ("acc-coarse-salt", "auto", "0.02 psu", 15.0),
+)
+MEAN_GOAL = (40.0, 2.0)  # acc-coarse-wind: model years, standard errors from a direct mean
 RUNS = {
     "direct": "direct integration",
     "anderson": "Anderson acceleration",
@@ -214,6 +229,50 @@ def estimate_table(case: str) -> str:
     return table(("runs", "estimates", *heads), cells)
 
 
+def of_starts(case: str, method: str) -> list[dict[str, Any]]:
+    """The rows of a method from the four starts that goals are about."""
+    rows = {row["start"]: row for row in bench_rows(case) if row["method"] == method}
+    if missing := [start for start in STARTS if start not in rows]:
+        raise PluginError(f"{case}: no run of {method} from {', '.join(missing)}: python -m benchmarks {case}")
+    return [rows[start] for start in STARTS]
+
+
+def goals_table() -> str:
+    """The worst of four starts against each goal."""
+    cells = []
+    for case, method, level, goal in GOALS:
+        years = [row["model_years_to"][level] for row in of_starts(case, method)]
+        worst = max(math.inf if y is None else y for y in years)
+        reached = "not reached" if math.isinf(worst) else f"{worst:.1f} years"
+        cells.append((f"`{case}`", f"`{method}`", f"to {level}", f"{goal:g} years", reached, verdict(worst <= goal)))
+    rows = of_starts("acc-coarse-wind", "auto")
+    years, errors = (max(values) for values in zip(*((r["model_years"], mean_of(r)) for r in rows), strict=True))
+    goal = f"{MEAN_GOAL[0]:g} years, {MEAN_GOAL[1]:g} standard errors"
+    reached, met = f"{years:.1f} years, {errors:.2g}", years <= MEAN_GOAL[0] and errors <= MEAN_GOAL[1]
+    cells.append(("`acc-coarse-wind`", "`auto`", "the mean state", goal, reached, verdict(met)))
+    return table(("case", "method", "error", "goal", "worst of four", ""), cells)
+
+
+def mean_of(row: dict[str, Any]) -> float:
+    """How far a run's mean state is from the direct mean, in standard errors."""
+    return float(row["mean_state"]["in_standard_errors"])
+
+
+def verdict(met: bool) -> str:
+    return "met" if met else "**not met**"
+
+
+def honesty_table() -> str:
+    """Estimates of the error within a factor of two, and below half of it, of each case."""
+    cells = []
+    for case, method in dict.fromkeys((*(goal[:2] for goal in GOALS), ("acc-coarse-wind", "auto"))):
+        ratios = [q for row in of_starts(case, method) for q in row["estimate_over_truth"]]
+        within, below = sum(0.5 <= q <= 2 for q in ratios), sum(q < 0.5 for q in ratios)
+        shares = (f"{100 * count / len(ratios):.1f} %" for count in (within, below))
+        cells.append((f"`{case}`", f"`{method}`", str(len(ratios)), *shares))
+    return table(("case", "method", "estimates", "within a factor 2", "below half"), cells)
+
+
 def rungs_table(case: str) -> str:
     """Where stable ends are, by transport."""
     ends: dict[float, list[dict[str, Any]]] = {}
@@ -375,6 +434,8 @@ FILLS: dict[str, Callable[..., str]] = {
     "wall-factor": wall_factor,
     "estimate-table": estimate_table,
     "mean-table": mean_table,
+    "goals-table": goals_table,
+    "honesty-table": honesty_table,
     "rungs-table": rungs_table,
     "settings": settings,
     "options": options,
