@@ -1,6 +1,7 @@
 """How the circulation answers a change of density: a linear, steady balance of momentum on a C-grid.
 
-Unknowns are u (eastern faces), v (northern faces) and, under a rigid lid, a surface pressure for each water column:
+Unknowns are u (eastern faces), v (northern faces) and a surface pressure for each water column, that of a rigid lid or,
+over g, the height of a linear free surface, which a steady state leaves where it is:
 
     0 = f x (u, v) + lateral friction + vertical friction + bottom drag - grad (hydrostatic pressure of drho + p_s)
     0 = the divergence of the depth-integrated (u, v)

@@ -12,7 +12,6 @@ GHOST = 2  # width of Veros' halo
 def no_balance(settings: Any) -> str:
     """Why this setup has no linear balance of its circulation here, in words; "" where it has one."""
     lacking = {
-        "a free surface (enable_streamfunction off)": not settings.enable_streamfunction,
         "biharmonic friction": settings.enable_biharmonic_friction,
         "quadratic bottom friction": settings.enable_quadratic_bottom_friction,
         "no-slip lateral boundaries": settings.enable_noslip_lateral,

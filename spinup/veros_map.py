@@ -147,15 +147,27 @@ def _import_installed(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _traceable() -> Iterator[None]:
-    """Let `VerosSetup.step` be traced: its sanity check is a Python `if` on a traced value."""
-    from veros.core import numerics
+    """Let `VerosSetup.step` be traced: its sanity check, and whether a surface pressure is the first one, are a Python
+    `if` each on a traced value."""
+    from veros.core import external, numerics
 
-    original = numerics.sanity_check
-    numerics.sanity_check = lambda state: True
+    check, solve_pressure = numerics.sanity_check, external.solve_pressure
+
+    def solve(state: Any) -> None:
+        import jax.numpy as jnp
+
+        vs = state.variables
+        step = vs.itt
+        vars(vs)["itt"] = 1  # assigned as an attribute it would be traced, too
+        solve_pressure(state)
+        vars(vs)["itt"] = step
+        vs.psi = jnp.where(step == 0, vs.psi[..., vs.taup1, None], vs.psi)  # the first one holds at all time levels
+
+    numerics.sanity_check, external.solve_pressure = lambda state: True, solve
     try:
         yield
     finally:
-        numerics.sanity_check = original
+        numerics.sanity_check, external.solve_pressure = check, solve_pressure
 
 
 class VerosMap:
