@@ -11,7 +11,8 @@ run itself ends in, found by integrating its end directly, and by `auto` where t
 an end that is 1 K away may move by a tenth of that in 40 years. For `auto-keep-basin` it is that to the end of
 the direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end.
 Solvers of other libraries: benchmarks/peers.py; those that are not installed are left out. Results:
-benchmarks/results/CASE.json, in which rows of other methods and starts stay as they are. The tracer cases, whose
+benchmarks/results/CASE.json, in which rows of other methods and starts stay as they are, and as a page, CASE.html,
+beside it. The tracer cases, whose
 equilibria are known: benchmarks/tracers.py.
 """
 

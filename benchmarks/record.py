@@ -1,4 +1,4 @@
-"""Results of a case in a file: what was measured this time, and earlier where it was not measured again.
+"""Results of a case in a file, and as a page beside it: what was measured this time, and before where it was not again.
 
 The file is {"case", "date", "git", "rows"}, date and git of its newest row; a row is one (method, start), with the date
 and git of its own.
@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page import write_page
+
 Row = dict[str, Any]
 
 
@@ -17,6 +19,7 @@ def record(file: Path, case: str, rows: Sequence[Row], stamp: Row, order: Sequen
     before = json.loads(file.read_text()) if file.exists() else None
     found = {"case": case, **stamp, "rows": merged(before, [stamp | row for row in rows], order)}
     file.write_text(json.dumps(found, indent=1) + "\n")
+    write_page(file)
 
 
 def merged(before: Row | None, rows: Sequence[Row], order: Sequence[str]) -> list[Row]:

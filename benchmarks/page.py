@@ -1,0 +1,109 @@
+"""The results of a case as one HTML page that needs nothing else."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+
+from spinup.report.svg import drawing
+from spinup.report.theme import SERIES, css, token
+
+Row = dict[str, Any]
+
+COLUMNS = {  # of a row, where any row has it
+    "least_error": "least error",
+    "equilibrium": "equilibrium",
+    "moved_when_continued": "moved when continued, K",
+    "stable": "stable",
+    "total_change": "change of total",
+    "factorisations": "factorisations",
+    "evaluations": "evaluations",
+    "wall_seconds": "wall, s",
+    "outcome": "outcome",
+}
+
+
+def write_page(file: Path) -> Path:
+    """The page of a case's results, the JSON file `file`, beside it: CASE.html."""
+    found = json.loads(file.read_text())
+    rows = found["rows"]
+    levels = list(dict.fromkeys(level for row in rows for level in row.get("model_years_to") or {}))
+    shown = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
+    loader = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
+    page = loader.get_template("page.html.j2").render(
+        case=found["case"],
+        date=found["date"],
+        commit=((found.get("git") or {}).get("commit") or "")[:10],
+        numbers=file.name,
+        light=css(dark=False),
+        dark=css(dark=True),
+        years=years_figure(rows, levels) if levels else "",
+        estimates=estimates_figure(rows) if any(row.get("estimate_over_truth") for row in rows) else "",
+        texts=2,
+        heads=["method", "start", *levels, *(COLUMNS[name] for name in shown)],
+        rows=[_cells(row, levels, shown) for row in rows],
+    )
+    out = file.with_suffix(".html")
+    out.write_text(page)
+    return out
+
+
+def years_figure(rows: Sequence[Row], levels: Sequence[str]) -> str:
+    """Model years against the error, a line for each run."""
+    with drawing(760, 360, "Model years to each error, a line for each run") as canvas:
+        axes = canvas.axes()
+        for colour, (name, of_it) in _by_method(rows):
+            for number, row in enumerate(of_it):
+                to = row.get("model_years_to") or {}
+                points = [(x, to[level]) for x, level in enumerate(levels) if to.get(level)]
+                if points:
+                    label = {"label": name} if number == 0 else {}
+                    axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, linewidth=1, **label)
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(levels)), levels)
+        axes.set_ylabel("model years")
+        axes.grid(axis="y")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=10, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return canvas.svg
+
+
+def estimates_figure(rows: Sequence[Row]) -> str:
+    """Estimates over the truth, a column of dots for each method."""
+    groups = [group for group in _by_method(rows) if any(row.get("estimate_over_truth") for row in group[1][1])]
+    with drawing(760, 300, "Estimate of the error over the error") as canvas:
+        axes = canvas.axes()
+        for place, (colour, (_, of_it)) in enumerate(groups):
+            ratios = [q for row in of_it for q in row.get("estimate_over_truth") or [] if q > 0]
+            spread = [place + 0.6 * (k / max(len(ratios) - 1, 1) - 0.5) for k in range(len(ratios))]
+            axes.plot(spread, ratios, ".", color=colour, markersize=4)
+        for bound in (0.5, 2.0):
+            axes.axhline(bound, color=token("muted"), linewidth=0.8, linestyle="--")
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(groups)), [name for _, (name, _) in groups])
+        axes.set_ylabel("estimate / error")
+    return canvas.svg
+
+
+def _by_method(rows: Sequence[Row]) -> list[tuple[str, tuple[str, list[Row]]]]:
+    """Colour, name and rows of each method; the first few have a colour of their own."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row["method"], []).append(row)
+    colours = [token(f"run{k}") if k < SERIES else token("muted") for k in range(len(groups))]
+    return list(zip(colours, groups.items(), strict=True))
+
+
+def _cells(row: Row, levels: Sequence[str], shown: Sequence[str]) -> list[str]:
+    to = row.get("model_years_to") or {}
+    return [row["method"], row["start"], *(_word(to.get(k)) for k in levels), *(_word(row.get(k)) for k in shown)]
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
