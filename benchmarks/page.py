@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from spinup.report.svg import drawing
 from spinup.report.theme import SERIES, css, token
@@ -55,14 +57,16 @@ def years_figure(rows: Sequence[Row], levels: Sequence[str]) -> str:
     with drawing(760, 360, "Model years to each error, a line for each run") as canvas:
         axes = canvas.axes()
         for colour, (name, of_it) in _by_method(rows):
-            for number, row in enumerate(of_it):
+            labels = iter([name])
+            for row in of_it:
                 to = row.get("model_years_to") or {}
-                points = [(x, to[level]) for x, level in enumerate(levels) if to.get(level)]
-                if points:
-                    label = {"label": name} if number == 0 else {}
-                    axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=4, linewidth=1, **label)
-        axes.set_yscale("log")
-        axes.set_xticks(range(len(levels)), levels)
+                for of_unit in _by_unit(levels).values():
+                    points = [(x, to[levels[x]]) for x in of_unit if to.get(levels[x])]
+                    if points:
+                        line = {"marker": "o", "markersize": 4, "linewidth": 1, "label": next(labels, "_again")}
+                        axes.plot(*zip(*points, strict=True), color=colour, **line)
+        _logarithmic(axes)
+        axes.set_xticks(range(len(levels)), [level.replace(" ", "\n") for level in levels])
         axes.set_ylabel("model years")
         axes.grid(axis="y")
         if axes.get_legend_handles_labels()[0]:
@@ -81,10 +85,26 @@ def estimates_figure(rows: Sequence[Row]) -> str:
             axes.plot(spread, ratios, ".", color=colour, markersize=4)
         for bound in (0.5, 2.0):
             axes.axhline(bound, color=token("muted"), linewidth=0.8, linestyle="--")
-        axes.set_yscale("log")
+        _logarithmic(axes)
         axes.set_xticks(range(len(groups)), [name for _, (name, _) in groups])
         axes.set_ylabel("estimate / error")
     return canvas.svg
+
+
+def _logarithmic(axes: Axes) -> None:
+    """The ordinate, with 1, 2 and 5 of each decade as plain numbers."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _by_unit(levels: Sequence[str]) -> dict[str, list[int]]:
+    """Places of the levels of each unit: of "0.1 K" K, of "1e-3" none."""
+    places: dict[str, list[int]] = {}
+    for place, level in enumerate(levels):
+        places.setdefault(level.partition(" ")[2], []).append(place)
+    return places
 
 
 def _by_method(rows: Sequence[Row]) -> list[tuple[str, tuple[str, list[Row]]]]:

@@ -39,6 +39,7 @@ def test_it_has_every_run_with_its_numbers(tmp_path):
     assert "abcdef0123," not in text
     assert "commit abcdef0123." in text
     assert text.count("<svg") == 2
+    assert "mathdefault" not in text, "ticks are plain numbers"
     assert not re.search(r"(src|href)=\"(?!#)", text), "it asks for another file"
 
 
