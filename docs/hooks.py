@@ -180,14 +180,15 @@ def peers_factor(case: str, level: str = "0.1 K") -> str:
 
 def wall_factor(case: str, level: str = "0.1 K") -> str:
     """A sentence: wall time of direct integration to an error, at what a year of it took in the same process, over that
-    of `auto`."""
+    of `auto` from the four starts."""
     rows = bench_rows(case)
     years = next((r["model_years_to"][level] for r in rows if r["method"] == "direct" and r["model_years_to"]), None)
     if years is None:
         raise PluginError(f"{case}: no direct run that comes to {level}: python -m benchmarks {case}")
     found = []
     for row in rows:
-        seconds = row.get("wall_seconds_to", {}).get(level) if row["method"] == "auto" else None
+        of_goal = row["method"] == "auto" and row["start"] in STARTS
+        seconds = row.get("wall_seconds_to", {}).get(level) if of_goal else None
         if seconds:
             a_year = row["direct_wall_seconds_a_year"]
             found.append(f"{seconds:.2g} s from {row['start']} ({years * a_year / seconds:.2g} times less)")
