@@ -12,8 +12,7 @@ an end that is 1 K away may move by a tenth of that in 40 years. For `auto-keep-
 the direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end.
 Solvers of other libraries: benchmarks/peers.py; those that are not installed are left out. Results:
 benchmarks/results/CASE.json, in which rows of other methods and starts stay as they are, and as a page, CASE.html,
-beside it. The tracer cases, whose
-equilibria are known: benchmarks/tracers.py.
+beside it. The tracer cases, whose equilibria are known: benchmarks/tracers.py.
 """
 
 import argparse

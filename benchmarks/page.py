@@ -1,16 +1,15 @@
 """The results of a case as one HTML page that needs nothing else."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from spinup.report.charts import log_ticks
 from spinup.report.svg import drawing
 from spinup.report.theme import SERIES, css, token
+from spinup.report.words import number
 
 Row = dict[str, Any]
 
@@ -27,18 +26,19 @@ COLUMNS = {  # of a row, where any row has it
 }
 
 
-def write_page(file: Path) -> Path:
-    """The page of a case's results, the JSON file `file`, beside it: CASE.html."""
-    found = json.loads(file.read_text())
+def write_page(page: Path, found: Row) -> None:
+    """The page of the results of a case, as `record` has them: {"case", "date", "git", "rows"}."""
     rows = found["rows"]
     levels = list(dict.fromkeys(level for row in rows for level in row.get("model_years_to") or {}))
     shown = [name for name in COLUMNS if any(row.get(name) is not None for row in rows)]
-    loader = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
-    page = loader.get_template("page.html.j2").render(
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    text = environment.get_template("page.html.j2").render(
         case=found["case"],
         date=found["date"],
         commit=((found.get("git") or {}).get("commit") or "")[:10],
-        numbers=file.name,
+        numbers=page.with_suffix(".json").name,
         light=css(dark=False),
         dark=css(dark=True),
         years=years_figure(rows, levels) if levels else "",
@@ -47,16 +47,14 @@ def write_page(file: Path) -> Path:
         heads=["method", "start", *levels, *(COLUMNS[name] for name in shown)],
         rows=[_cells(row, levels, shown) for row in rows],
     )
-    out = file.with_suffix(".html")
-    out.write_text(page)
-    return out
+    page.write_text(text, encoding="utf-8")
 
 
 def years_figure(rows: Sequence[Row], levels: Sequence[str]) -> str:
     """Model years against the error, a line for each run."""
     with drawing(760, 360, "Model years to each error, a line for each run") as canvas:
         axes = canvas.axes()
-        for colour, (name, of_it) in _by_method(rows):
+        for colour, name, of_it in _by_method(rows):
             labels = iter([name])
             for row in of_it:
                 to = row.get("model_years_to") or {}
@@ -65,7 +63,8 @@ def years_figure(rows: Sequence[Row], levels: Sequence[str]) -> str:
                     if points:
                         line = {"marker": "o", "markersize": 4, "linewidth": 1, "label": next(labels, "_again")}
                         axes.plot(*zip(*points, strict=True), color=colour, **line)
-        _logarithmic(axes)
+        axes.set_yscale("log")
+        log_ticks(axes)
         axes.set_xticks(range(len(levels)), [level.replace(" ", "\n") for level in levels])
         axes.set_ylabel("model years")
         axes.grid(axis="y")
@@ -76,27 +75,20 @@ def years_figure(rows: Sequence[Row], levels: Sequence[str]) -> str:
 
 def estimates_figure(rows: Sequence[Row]) -> str:
     """Estimates over the truth, a column of dots for each method."""
-    groups = [group for group in _by_method(rows) if any(row.get("estimate_over_truth") for row in group[1][1])]
+    groups = _by_method([row for row in rows if row.get("estimate_over_truth")])
     with drawing(760, 300, "Estimate of the error over the error") as canvas:
         axes = canvas.axes()
-        for place, (colour, (_, of_it)) in enumerate(groups):
-            ratios = [q for row in of_it for q in row.get("estimate_over_truth") or [] if q > 0]
+        for place, (colour, _, of_it) in enumerate(groups):
+            ratios = [q for row in of_it for q in row["estimate_over_truth"] if q > 0]
             spread = [place + 0.6 * (k / max(len(ratios) - 1, 1) - 0.5) for k in range(len(ratios))]
             axes.plot(spread, ratios, ".", color=colour, markersize=4)
         for bound in (0.5, 2.0):
             axes.axhline(bound, color=token("muted"), linewidth=0.8, linestyle="--")
-        _logarithmic(axes)
-        axes.set_xticks(range(len(groups)), [name for _, (name, _) in groups])
+        axes.set_yscale("log")
+        log_ticks(axes)
+        axes.set_xticks(range(len(groups)), [name for _, name, _ in groups])
         axes.set_ylabel("estimate / error")
     return canvas.svg
-
-
-def _logarithmic(axes: Axes) -> None:
-    """The ordinate, with 1, 2 and 5 of each decade as plain numbers."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _by_unit(levels: Sequence[str]) -> dict[str, list[int]]:
@@ -107,13 +99,13 @@ def _by_unit(levels: Sequence[str]) -> dict[str, list[int]]:
     return places
 
 
-def _by_method(rows: Sequence[Row]) -> list[tuple[str, tuple[str, list[Row]]]]:
+def _by_method(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
     """Colour, name and rows of each method; the first few have a colour of their own."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row["method"], []).append(row)
     colours = [token(f"run{k}") if k < SERIES else token("muted") for k in range(len(groups))]
-    return list(zip(colours, groups.items(), strict=True))
+    return list(zip(colours, groups, groups.values(), strict=True))
 
 
 def _cells(row: Row, levels: Sequence[str], shown: Sequence[str]) -> list[str]:
@@ -122,8 +114,6 @@ def _cells(row: Row, levels: Sequence[str], shown: Sequence[str]) -> list[str]:
 
 
 def _word(value: Any) -> str:
-    if value is None:
-        return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return number(value) if value is None or isinstance(value, float) else str(value)

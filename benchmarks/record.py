@@ -19,7 +19,7 @@ def record(file: Path, case: str, rows: Sequence[Row], stamp: Row, order: Sequen
     before = json.loads(file.read_text()) if file.exists() else None
     found = {"case": case, **stamp, "rows": merged(before, [stamp | row for row in rows], order)}
     file.write_text(json.dumps(found, indent=1) + "\n")
-    write_page(file)
+    write_page(file.with_suffix(".html"), found)
 
 
 def merged(before: Row | None, rows: Sequence[Row], order: Sequence[str]) -> list[Row]:

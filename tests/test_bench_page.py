@@ -1,6 +1,5 @@
 """The page of a benchmark: every run with its numbers, in one file that needs nothing else."""
 
-import json
 import re
 
 import pytest
@@ -21,15 +20,15 @@ ROWS = [
 
 
 def page_of(tmp_path, rows):
-    file = tmp_path / "sea.json"
-    file.write_text(json.dumps({"case": "sea", "date": "2026-01-01", "git": {"commit": "abcdef0123456"}, "rows": rows}))
-    return write_page(file)
+    page = tmp_path / "sea.html"
+    write_page(page, {"case": "sea", "date": "2026-01-01", "git": {"commit": "abcdef0123456"}, "rows": rows})
+    return page
 
 
 def test_it_has_every_run_with_its_numbers(tmp_path):
     page = page_of(tmp_path, ROWS)
-    assert page.name == "sea.html"
     text = page.read_text()
+    assert "The same numbers: sea.json." in text
     cells = [re.findall(r"<td.*?>(.*?)</td>", line) for line in text.splitlines() if line.startswith("<tr><td")]
     assert cells == [
         ["direct", "rest", "280", "828", "–", "budget"],

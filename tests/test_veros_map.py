@@ -20,8 +20,9 @@ REPOSITORY = Path(__file__).parent.parent
 SMALL = {"nx": 8, "ny": 42, "nz": 15}  # a slice of the bundled domain: every process, little to compile and run
 
 #: Compiling the whole step at once rounds differently from compiling its kernels one by one, and the solver of the
-#: streamfunction, or of the surface pressure, stops at 1e-8: a few steps leave a relative difference of 1e-7 to 1e-6.
-ROUNDING = 3e-6
+#: streamfunction stops at 1e-8: a few steps leave a relative difference of that order. The surface
+#: pressure leaves 1.2e-6 to 2e-6.
+ROUNDING, OF_PRESSURE = 1e-6, 3e-6
 
 
 def assert_same(one, other):
@@ -44,8 +45,10 @@ def test_two_periods_are_one_of_twice_the_length(setup):
     assert_same(once.evaluate(once.evaluate(start)), twice.evaluate(start))
 
 
-@pytest.mark.parametrize("lid", [True, False], ids=["rigid lid", "free surface"])
-def test_it_is_the_stock_models_answer(lid):
+@pytest.mark.parametrize(
+    ("lid", "rounding"), [(True, ROUNDING), (False, OF_PRESSURE)], ids=["rigid lid", "free surface"]
+)
+def test_it_is_the_stock_models_answer(lid, rounding):
     """Against `VerosSetup.step` called step by step, as `veros run` does."""
     from veros.setups.acc_basic.acc_basic import ACCBasicSetup
 
@@ -62,7 +65,7 @@ def test_it_is_the_stock_models_answer(lid):
     for name in ("temp", "salt", "u", "v", "psi", "tke"):
         theirs = np.asarray(getattr(vs, name))[..., int(vs.tau)]
         np.testing.assert_allclose(
-            np.asarray(end[name])[..., 1], theirs, rtol=0, atol=ROUNDING * np.abs(theirs).max(), err_msg=name
+            np.asarray(end[name])[..., 1], theirs, rtol=0, atol=rounding * np.abs(theirs).max(), err_msg=name
         )
 
 

@@ -138,15 +138,18 @@ def _log_limits(ax: Axes, curves: Sequence[Curve], levels: Sequence[Level]) -> N
         low, high = float(values.min()), float(values.max())
         near = [level.value for level in levels if low / 30 < level.value < high * 30]
         ax.set_ylim(min([low, *near]) / 1.6, max([high, *near]) * 1.8)
+    log_ticks(ax)
+
+
+def log_ticks(ax: Axes) -> None:
+    """Decades of a logarithmic ordinate, of a short one 1, 2 and 5 of each, as plain numbers or powers of ten."""
     bottom, top = np.log10(ax.get_ylim())
     ax.yaxis.set_major_locator(LogLocator(numticks=8))
     ax.yaxis.set_minor_locator(NullLocator())
     if top - bottom < 2.2:
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     spelled = bottom > -4.3 and top < 4.3
-    ax.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value:.10f}".rstrip("0").rstrip(".") if spelled else _power_label(value))
-    )
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _spelled(value) if spelled else _power_label(value)))
 
 
 def _years_axis(ax: Axes, curves: Sequence[Curve], *, label: bool = True) -> None:
