@@ -12,6 +12,7 @@ from solvers.inner import InnerProduct
 from solvers.newton_krylov import newton_krylov
 from solvers.ngmres import ngmres
 from solvers.picard import picard
+from solvers.preconditioned import preconditioned
 from solvers.pseudo_transient import pseudo_transient
 from solvers.requests import (
     Border,
@@ -57,6 +58,7 @@ __all__ = [
     "newton_krylov",
     "ngmres",
     "picard",
+    "preconditioned",
     "pseudo_transient",
     "solve",
     "within",

@@ -55,6 +55,7 @@ class ErrorEstimator:
         self._operator: StepOperator | None = None
         self._made = -1  # the evaluation before which the operator was made
         self._slowest = least_rate(model.conserved, has_steps=model.has_steps)
+        self._caught_up = False  # with the operators of its own in the store
         self._target: np.ndarray | None = None  # x - P^-1 r of the last estimate
         self._by_secants = SecantError(model.layout.inner)
         self._newest: int | None = None  # the evaluation that the secants were last told
@@ -75,8 +76,10 @@ class ErrorEstimator:
         of that, which are not the run's own: without the estimate it would not need them."""
         if not self._model.has_operator:
             return 0.0
-        if self._operator is None and (kept := self._store.load_estimate_operator(number - 1)) is not None:
-            self.use(*kept)  # a run that was stopped goes on with what it estimated with
+        if not self._caught_up:  # a run that was stopped goes on with what it estimated with
+            kept, self._caught_up = self._store.load_estimate_operator(number - 1), True
+            if kept is not None and kept[1] > self._made:
+                self.use(*kept)
         # Early on, the state and with it the operator changes fast: after 0, 1, 2, 4, 8 periods, then every tenth.
         if self._operator is not None:
             made, now = self._periods(self._made), self._periods(number)

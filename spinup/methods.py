@@ -18,6 +18,7 @@ from solvers import (
     newton_krylov,
     ngmres,
     picard,
+    preconditioned,
     pseudo_transient,
     within,
 )
@@ -33,6 +34,9 @@ from spinup.suggest import did_you_mean
 
 BOUNDS: Any = Field(True, description="keep candidates within physical bounds")
 CONSERVE: Any = Field(True, description="keep the totals that the map conserves")
+PRECONDITIONED: Any = Field(False, description="use the tendency of the map as preconditioner")
+STEP: Any = Field(100.0, gt=0, description="pseudo-time step of the preconditioner, in periods")
+SERVES: Any = Field(10, ge=2, description="evaluations for which it serves, before the method begins anew with another")
 
 
 class MethodSettings(BaseModel):
@@ -61,6 +65,9 @@ class AndersonSettings(MethodSettings):
     stall_after: int | None = Field(
         None, ge=1, description="give up as stalled after this many evaluations without a new least residual"
     )
+    preconditioned: bool = PRECONDITIONED
+    step: float = STEP
+    serves: int = SERVES
     bounds: bool = BOUNDS
     conserve: bool = CONSERVE
 
@@ -92,6 +99,9 @@ class NgmresSettings(MethodSettings):
         2, ge=1, description="begin a new history after this many poor combinations in a row"
     )
     condition_limit: float = Field(1e7, gt=1, description="the oldest differences go while the condition is above it")
+    preconditioned: bool = PRECONDITIONED
+    step: float = STEP
+    serves: int = SERVES
     bounds: bool = BOUNDS
     conserve: bool = CONSERVE
 
@@ -220,12 +230,17 @@ def validated(model: type[BaseModel], settings: Mapping[str, Any], owner: str) -
         raise UsageError(f"{owner}.{name} = {first['input']!r}: {first['msg'].lower()}") from error
 
 
-def check_capability(method: str, model: FixedPointMap) -> None:
+def check_capability(method: str, settings: Mapping[str, Any], model: FixedPointMap) -> None:
     """Raise UsageError where the method asks for what the map does not have."""
     if method == "ptc" and not model.has_operator:
         raise UsageError(
             f"method 'ptc' needs a map that gives its tendency or takes single time steps, {model.name} does "
             "neither: use auto"
+        )
+    if method in ("anderson", "ngmres") and settings["preconditioned"] and not model.has_operator:
+        raise UsageError(
+            f"{method}.preconditioned=true needs a map that gives its tendency or takes single time steps, "
+            f"{model.name} does neither: leave it out"
         )
     if method == "newton" and model.carries:
         raise UsageError(
@@ -271,7 +286,13 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         "ptc": pseudo_transient,
         "newton": newton_krylov,
     }
-    return partial(algorithms[method], inner=model.layout.inner, **options)
+    if method not in ("anderson", "ngmres"):
+        return partial(algorithms[method], inner=model.layout.inner, **options)
+    by_operator, how = options.pop("preconditioned"), {name: options.pop(name) for name in ("step", "serves")}
+    algorithm = partial(algorithms[method], inner=model.layout.inner, **options)
+    if not by_operator:
+        return algorithm
+    return partial(preconditioned, method=algorithm, border=not model.no_circulation, **how)
 
 
 def _by_tangent(products: str, model: FixedPointMap) -> bool:

@@ -151,7 +151,7 @@ def _start(
     progress.note(f"building {case.name}")
     model = built(case)
     check_names(model)
-    check_capability(chosen, model)
+    check_capability(chosen, header["settings"], model)
     if restart:
         other = _read_restart(model, Path(str(start)))
     origin = "given in Python" if isinstance(start, Mapping) else str(start)

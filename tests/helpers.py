@@ -8,6 +8,7 @@ import spinup
 
 LINEAR = Path(__file__).parent / "cases" / "linear.py"
 NEWTON = Path(__file__).parent / "cases" / "newton.py"
+PRECONDITIONED = Path(__file__).parent / "cases" / "preconditioned.py"
 
 
 def assert_same_numbers(one: Path, other: Path) -> None:

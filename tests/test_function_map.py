@@ -458,6 +458,13 @@ def test_newton_is_refused_where_other_variables_are_carried(tmp_path):
         spinup.run(case, out=tmp_path / "run", method="newton")
 
 
+@pytest.mark.parametrize("method", ["anderson", "ngmres"])
+def test_a_preconditioner_is_refused_where_the_map_has_none(tmp_path, method):
+    case = spinup.Case("none", "none", lambda: with_tendency(None))
+    with pytest.raises(UsageError, match=f"{method}.preconditioned=true needs a map that gives its tendency"):
+        spinup.run(case, out=tmp_path / "run", method=method, settings={"preconditioned": True})
+
+
 def test_a_map_that_gives_its_tendency_says_so_in_the_record_and_one_that_does_not_is_as_it_was():
     assert with_tendency(lambda state: -np.eye(4)).describe()["tendency"] is True
     assert "tendency" not in with_tendency(None).describe()
@@ -538,13 +545,16 @@ def test_a_step_that_jax_cannot_differentiate_is_taken_by_differences():
     np.testing.assert_allclose(model.operator(model.start()).matrix.toarray(), -0.5 * np.eye(8), atol=1e-9)
 
 
-def test_a_resumed_run_of_a_step_ends_the_same(tmp_path):
+@pytest.mark.parametrize("method", ["auto", "anderson", "ngmres"])
+def test_a_resumed_run_of_a_step_ends_the_same(tmp_path, method):
+    how: dict = {"method": method, "settings": {} if method == "auto" else {"preconditioned": True, "serves": 4}}
     case = spinup.Case(
         "steps", "steps", lambda: FunctionMap(diffuse_a_year, LINE, step=diffuse, steps=10), tolerance=1e-9, budget=200
     )
-    whole = spinup.run(case, out=tmp_path / "whole", method="auto")
+    whole = spinup.run(case, out=tmp_path / "whole", **how)
+    assert whole.outcome.value == "converged"
     assert read_run(tmp_path / "whole").estimates_by_operator
-    spinup.run(case, out=tmp_path / "pieces", method="auto", budget=25)
+    spinup.run(case, out=tmp_path / "pieces", budget=0.6 * whole.model_years, **how)
     pieces = spinup.resume(tmp_path / "pieces", case=case, budget=200)
     assert whole.outcome == pieces.outcome
     ends = [spinup.open(tmp_path / name).c.values for name in ("whole", "pieces")]

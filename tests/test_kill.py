@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import LINEAR, NEWTON, assert_same_numbers
+from helpers import LINEAR, NEWTON, PRECONDITIONED, assert_same_numbers
 
 import spinup
 from spinup.store.journal import read_journal
 
-KILLS = {LINEAR: 100, NEWTON: 30}  # by case; the second asks for derivatives, too
+KILLS = {LINEAR: 100, NEWTON: 30, PRECONDITIONED: 30}  # by case
 
 
 def _run_or_resume(case: Path, run: Path, calls: Path | None, seconds: float) -> None:
@@ -42,7 +42,7 @@ def processes():
     return context
 
 
-@pytest.fixture(scope="module", params=KILLS, ids=["evaluations", "derivatives"])
+@pytest.fixture(scope="module", params=KILLS, ids=["evaluations", "derivatives", "operators"])
 def case(request) -> Path:
     return request.param
 

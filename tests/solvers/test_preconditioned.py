@@ -1,0 +1,155 @@
+"""Methods on the preconditioned map, where the operator is known exactly."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy.sparse import csc_array, diags_array
+
+from solvers import (
+    Checkpoint,
+    Evaluate,
+    Failure,
+    Note,
+    Operator,
+    Outcome,
+    StepOperator,
+    anderson,
+    ngmres,
+    preconditioned,
+    solve,
+)
+from solvers.error_estimate import tendency_inverse
+
+N, STEPS = 60, 40
+METHODS = {"type II": anderson, "type I": partial(anderson, type=1), "ngmres": ngmres}
+
+
+def diffusion(known=1.0):
+    """T, 40 steps of forward Euler for u' = D u + f, D the Laplacian; the operator of a share of D; the answer."""
+    A = csc_array(0.2 * diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(N, N)))
+    f = np.linspace(0, 1, N)
+
+    def T(x):
+        for _ in range(STEPS):
+            x = x + A @ x + f
+        return x
+
+    return T, StepOperator(csc_array(known * A), STEPS), np.linalg.solve(-A.toarray(), f)
+
+
+def conversation(flow, T, operator, evaluations):
+    """Its requests and the replies, up to so many evaluations; and how it ended, None where it did not."""
+    found, reply, made = [], None, 0
+    try:
+        while made < evaluations:
+            request = flow.send(reply)
+            match request:
+                case Evaluate(x):
+                    reply, made = T(x), made + 1
+                case Operator():
+                    reply = operator
+                case _:
+                    reply = None
+            found.append((request, reply))
+    except StopIteration as end:
+        return found, end.value
+    return found, None
+
+
+def evaluated(found):
+    return [request.x for request, _ in found if isinstance(request, Evaluate)]
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_fewer_evaluations_than_without(method):
+    T, operator, answer = diffusion()
+    taken = {}
+    for name, chosen in {"plain": method, "preconditioned": partial(preconditioned, method=method)}.items():
+        result = solve(T, np.zeros(N), chosen, tolerance=1e-8, max_evaluations=2000, operator=lambda x: operator)
+        assert result.outcome is Outcome.CONVERGED
+        np.testing.assert_allclose(result.x, answer, atol=1e-5 * np.abs(answer).max())
+        taken[name] = result.evaluations
+    assert taken["preconditioned"] < 0.7 * taken["plain"], taken
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_the_method_sees_the_preconditioned_map(method):
+    """What it asks for is what it asks of x - P^-1 (T(x) - x) as a map of its own."""
+    T, operator, _ = diffusion(known=0.5)
+    inverse = tendency_inverse(operator, 1 / 100.0)
+    alone = conversation(method(np.zeros(N), stop=lambda x, g: False), lambda x: x - inverse(T(x) - x), None, 9)[0]
+    flow = preconditioned(np.zeros(N), stop=lambda x, g: False, method=method, step=100.0, serves=9)
+    for mine, theirs in zip(evaluated(conversation(flow, T, operator, 9)[0]), evaluated(alone), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_an_operator_serves_for_so_many_evaluations():
+    T, operator, _ = diffusion()
+    flow = preconditioned(np.zeros(N), stop=lambda x, g: False, method=anderson, serves=4, border=True)
+    found = conversation(flow, T, operator, 9)[0]
+    kinds = [type(request).__name__[0] for request, _ in found]
+    assert "".join(kinds) == "COEEEECOEEEECOE"
+    for (kept, _), (asked, _), (first, _) in (found[i : i + 3] for i in (0, 6, 12)):
+        assert kept.state["x"] is asked.x is first.x
+        assert asked.border
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_checkpoint_goes_on_to_the_bit(method):
+    T, operator, _ = diffusion(known=0.5)
+    begun = partial(preconditioned, np.zeros(N), stop=lambda x, g: False, method=method, serves=3)
+    found = conversation(begun(), T, operator, 14)[0]
+    checkpoints = [i for i, (request, _) in enumerate(found) if isinstance(request, Checkpoint)]
+    assert len(checkpoints) == 5
+    for i in checkpoints:
+        rest = evaluated(found[i:])
+        again = evaluated(conversation(begun(checkpoint=found[i][0].state), T, operator, len(rest))[0])
+        for one, other in zip(rest, again, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_a_failure_after_a_jump_is_gone_back_from(method):
+    """The map fails at first wherever a jump leads that is not small."""
+    T, operator, answer = diffusion()
+    failed = []
+
+    def fragile(x):
+        if len(failed) < 3 and np.abs(x).max() > 10.0:
+            failed.append(x)
+            return Failure("blew up")
+        return T(x)
+
+    flow = preconditioned(np.zeros(N), stop=lambda x, g: np.abs(g - x).max() < 1e-8, method=method)
+    found, outcome = conversation(flow, fragile, operator, 60)
+    assert outcome is Outcome.CONVERGED
+    assert len(failed) == 3
+    np.testing.assert_allclose(found[-1][0].x, answer, atol=1e-5 * np.abs(answer).max())
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_an_operator_without_an_inverse_is_named_and_left_out(method):
+    T, _, answer = diffusion()
+    unknown = StepOperator(csc_array(np.full((N, N), np.nan)), STEPS)
+    flow = preconditioned(np.zeros(N), stop=lambda x, g: np.abs(g - x).max() < 1e-3, method=method, serves=200)
+    found, outcome = conversation(flow, T, unknown, 200)
+    assert [request for request, _ in found if isinstance(request, Note)] == [
+        Note("Factor is exactly singular: on without it")
+    ]
+    assert outcome is Outcome.CONVERGED
+    np.testing.assert_allclose(found[-1][0].x, answer, atol=0.1)
+
+
+def test_it_ends_as_the_method_does():
+    _, operator, _ = diffusion()
+    flow = preconditioned(np.zeros(N), stop=lambda x, g: False, method=partial(anderson, stall_after=2))
+    found, outcome = conversation(flow, lambda x: x + 1.0, operator, 50)
+    assert outcome is Outcome.STALLED
+    assert len(evaluated(found)) < 10
+
+
+@pytest.mark.parametrize("settings", [{"step": 0.0}, {"serves": 1}])
+def test_a_setting_out_of_range_is_named(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        next(preconditioned(np.zeros(3), stop=lambda x, g: False, method=anderson, **settings))
