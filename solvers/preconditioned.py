@@ -15,14 +15,18 @@ A run resumed between two of them repeats the requests since, which a driver tha
 """
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import tendency_inverse
+from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.ranges import require
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Method, Note, Operator, Outcome, Stop
+
+PROGRESS = 0.9  # a residual is smaller than the least so far below this share of it
 
 
 def preconditioned(
@@ -32,21 +36,31 @@ def preconditioned(
     checkpoint: Mapping[str, Any] | None = None,
     method: Method,
     step: float = 100.0,
-    serves: int = 10,
+    serves: int = 5,
     border: bool = False,
+    stall_after: int | None = None,
+    inner: InnerProduct = EUCLIDEAN,
 ) -> Flow:
     """`method` on T_P of the header, from x, shape (n,).
 
     step: Δτ > 0, in periods. serves: evaluations, at least 2, for which an operator does. border: whether it is to come
     with the balance of what is carried.
+    stall_after: evaluations, whatever their operators, without a preconditioned residual that is a tenth smaller than
+    the least so far before it ends as STALLED.
 
     Where the operator is singular, so many evaluations are without it. Ends as the method does. ValueError: a setting
     out of range.
     """
-    require(("step", step, step > 0, "above 0"), ("serves", serves, serves >= 2, "at least 2"))
-    x = x if checkpoint is None else x.__array_namespace__().asarray(checkpoint["x"])
+    require(
+        ("step", step, step > 0, "above 0"),
+        ("serves", serves, serves >= 2, "at least 2"),
+        ("stall_after", stall_after, stall_after is None or stall_after >= 1, "at least 1, or None"),
+    )
+    saved = {"x": x} if checkpoint is None else checkpoint
+    x = x.__array_namespace__().asarray(saved["x"])
+    least, since = float(saved.get("least", inf)), int(saved.get("since", 0))  # since: evaluations
     while True:
-        yield Checkpoint({"x": x})
+        yield Checkpoint({"x": x, "least": least, "since": since})
         operator = yield Operator(x, border=border)
         try:
             precondition = tendency_inverse(operator, 1 / step)
@@ -64,6 +78,11 @@ def preconditioned(
                         if stop(request.x, reply):
                             return Outcome.CONVERGED
                         reply = _mapped(request.x, reply, precondition)
+                        size, since = inner.norm(reply - request.x), since + 1
+                        if size < PROGRESS * least:
+                            least, since = size, 0
+                        if since == stall_after:
+                            return Outcome.STALLED
                 request = flow.send(reply)
             x = request.x
         except StopIteration as end:

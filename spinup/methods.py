@@ -36,7 +36,7 @@ BOUNDS: Any = Field(True, description="keep candidates within physical bounds")
 CONSERVE: Any = Field(True, description="keep the totals that the map conserves")
 PRECONDITIONED: Any = Field(False, description="use the tendency of the map as preconditioner")
 STEP: Any = Field(100.0, gt=0, description="pseudo-time step of the preconditioner, in periods")
-SERVES: Any = Field(10, ge=2, description="evaluations for which it serves, before the method begins anew with another")
+SERVES: Any = Field(5, ge=2, description="evaluations for which it serves, before the method begins anew with another")
 
 
 class MethodSettings(BaseModel):
@@ -286,13 +286,13 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         "ptc": pseudo_transient,
         "newton": newton_krylov,
     }
-    if method not in ("anderson", "ngmres"):
-        return partial(algorithms[method], inner=model.layout.inner, **options)
-    by_operator, how = options.pop("preconditioned"), {name: options.pop(name) for name in ("step", "serves")}
-    algorithm = partial(algorithms[method], inner=model.layout.inner, **options)
-    if not by_operator:
-        return algorithm
-    return partial(preconditioned, method=algorithm, border=not model.no_circulation, **how)
+    inner = model.layout.inner
+    if method in ("anderson", "ngmres"):
+        by_operator, how = options.pop("preconditioned"), {name: options.pop(name) for name in ("step", "serves")}
+        if by_operator:
+            how |= {"stall_after": options.pop("stall_after", None), "border": not model.no_circulation, "inner": inner}
+            return partial(preconditioned, method=partial(algorithms[method], inner=inner, **options), **how)
+    return partial(algorithms[method], inner=inner, **options)
 
 
 def _by_tangent(products: str, model: FixedPointMap) -> bool:

@@ -229,12 +229,13 @@ def test_a_run_keeps_total_phosphorus_at_every_evaluation(phosphate, tmp_path, m
     assert min(float(ds.po4_before.min()), float(ds.dop_before.min())) >= 0
 
 
-# --- Newton-Krylov with what the cases tell of themselves ----------------------------------------
+# --- with what the cases tell of themselves ----------------------------------------------------
 
 
-def test_ideal_age_takes_fifteen_years_by_newton(tmp_path):
+@pytest.mark.parametrize("method", ["newton", "auto"])
+def test_ideal_age_takes_fifteen_years(tmp_path, method):
     """At full size, to 1e-6 of the oldest water."""
-    result = spinup.run("ideal-age", out=tmp_path / "age", method="newton", tolerance=1e-6, budget=15)
+    result = spinup.run("ideal-age", out=tmp_path / "age", method=method, tolerance=1e-6, budget=15)
     assert result.outcome is solvers.Outcome.CONVERGED
     found, wanted = spinup.open(tmp_path / "age").age_before.values[-1], ideal_age.exact()["age"]
     assert np.abs(found - wanted).max() < 1e-6 * wanted.max()
@@ -250,8 +251,9 @@ def test_the_estimate_of_the_age_error_is_the_error(tmp_path):
         assert 0.5 < run.age_error_estimate.values[number] / error < 2
 
 
-def test_phosphorus_takes_sixty_years_by_newton_and_keeps_its_total(tmp_path):
-    result = spinup.run("phosphorus", out=tmp_path / "p", method="newton", tolerance=1e-7, budget=60)
+@pytest.mark.parametrize("method", ["newton", "auto"])
+def test_phosphorus_takes_sixty_years_and_keeps_its_total(tmp_path, method):
+    result = spinup.run("phosphorus", out=tmp_path / "p", method=method, tolerance=1e-7, budget=60)
     assert result.outcome is solvers.Outcome.CONVERGED
     run = spinup.open(tmp_path / "p")
     total = [(run.po4_volume.values * (run.po4_before[i] + run.dop_before[i]).values).sum() for i in (0, -1)]

@@ -444,9 +444,10 @@ def test_a_tendency_that_does_not_fit_is_named(matrix, message):
         model.operator(model.start())
 
 
-def test_auto_takes_newton_where_a_tendency_is_given_and_nothing_is_carried():
-    chosen, why, _ = choose(with_tendency(lambda state: -np.eye(4)))
-    assert chosen == "newton"
+def test_auto_preconditions_where_a_tendency_is_given_and_nothing_is_carried():
+    chosen, why, own = choose(with_tendency(lambda state: -np.eye(4)))
+    assert chosen == "anderson"
+    assert own["preconditioned"]
     assert "tendency" in why
 
 
@@ -602,7 +603,7 @@ def test_auto_with_a_step_is_about_as_good_as_with_a_tendency(tmp_path):
             bounds=(0.0, None),
         )
 
-    assert choose(by_step())[0] == "newton"
+    assert choose(by_step())[2]["preconditioned"]
     taken = {}
     for name, build in (("step", by_step), ("tendency", lambda: ideal_age.build(*size))):
         case = spinup.Case(name, name, build, method="auto", tolerance=1e-8, budget=400)

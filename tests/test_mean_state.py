@@ -1,5 +1,6 @@
 """A run whose model never rests: its mean state in the store, in the report and after a resume."""
 
+import itertools
 import json
 
 import numpy as np
@@ -56,6 +57,26 @@ def test_the_mean_state_is_the_known_one_within_its_standard_error(run):
     error = np.linalg.norm(mean.c_standard_error)
     assert np.linalg.norm(mean.c - MEAN) < 2 * error
     assert error < 2 * np.linalg.norm(0.01 / DECAY / np.sqrt(24))
+
+
+def test_auto_comes_to_the_noise_floor_by_itself(tmp_path):
+    """From far away, a map all of whose state is accelerated, by the map's tendency."""
+    years = itertools.count()
+
+    def step(state):
+        return {"c": state["c"] - DECAY * (state["c"] - MEAN) + 0.01 * NOISE[next(years)]}
+
+    case = spinup.Case(
+        "noisy",
+        "",
+        lambda: FunctionMap(step, {"c": np.zeros(N)}, tendency=lambda state: diags_array(-DECAY)),
+        budget=200,
+    )
+    result = spinup.run(case, out=tmp_path / "run", method="auto", tolerance=1e-9)
+    assert result.outcome is Outcome.FLOOR
+    mean = spinup.open_mean(tmp_path / "run")
+    assert np.linalg.norm(mean.c - MEAN) < 2 * np.linalg.norm(mean.c_standard_error)
+    assert np.linalg.norm(mean.c_standard_error) < 2 * np.linalg.norm(0.01 / DECAY / np.sqrt(24))
 
 
 def test_the_mean_state_opens_with_xarray_alone(run):

@@ -65,7 +65,7 @@ def evaluated(found):
 def test_fewer_evaluations_than_without(method):
     T, operator, answer = diffusion()
     taken = {}
-    for name, chosen in {"plain": method, "preconditioned": partial(preconditioned, method=method)}.items():
+    for name, chosen in {"plain": method, "preconditioned": partial(preconditioned, method=method, serves=20)}.items():
         result = solve(T, np.zeros(N), chosen, tolerance=1e-8, max_evaluations=2000, operator=lambda x: operator)
         assert result.outcome is Outcome.CONVERGED
         np.testing.assert_allclose(result.x, answer, atol=1e-5 * np.abs(answer).max())
@@ -149,7 +149,25 @@ def test_it_ends_as_the_method_does():
     assert len(evaluated(found)) < 10
 
 
-@pytest.mark.parametrize("settings", [{"step": 0.0}, {"serves": 1}])
+def test_no_smaller_residual_over_several_operators_is_a_stall():
+    T, operator, answer = diffusion()
+    noise = np.random.default_rng(1)
+
+    def noisy(x):
+        return T(x) + 1e-3 * noise.standard_normal(N)
+
+    begun = partial(preconditioned, np.zeros(N), stop=lambda x, g: False, method=anderson, serves=4, stall_after=10)
+    found, outcome = conversation(begun(), noisy, operator, 200)
+    assert outcome is Outcome.STALLED
+    np.testing.assert_allclose(evaluated(found)[-1], answer, atol=0.05 * np.abs(answer).max())
+    last = max(i for i, (request, _) in enumerate(found) if isinstance(request, Checkpoint))
+    replies = iter([reply for request, reply in found[last:] if isinstance(request, Evaluate)])
+    again, outcome = conversation(begun(checkpoint=found[last][0].state), lambda x: next(replies), operator, 200)
+    assert outcome is Outcome.STALLED
+    assert len(again) == len(found) - last
+
+
+@pytest.mark.parametrize("settings", [{"step": 0.0}, {"serves": 1}, {"stall_after": 0}])
 def test_a_setting_out_of_range_is_named(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         next(preconditioned(np.zeros(3), stop=lambda x, g: False, method=anderson, **settings))
