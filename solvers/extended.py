@@ -37,6 +37,8 @@ from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import Inverse, tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Note, Operator, Outcome, StepOperator, Stop
+from solvers.shock import left_alone
+from solvers.stall import stalled
 
 FAILURES = 5  # in a row before giving up
 SHRINK = 0.25  # of Δτ after a failure
@@ -52,8 +54,6 @@ PRECISE = 0.99  # where the norm without outliers has settled
 AMPLE = 3.0  # residuals grow in proportion below `near` over this
 LONGER = 1.5  # a residual near the equilibrium is so many times as long after an estimate that grew
 LARGER = 1.2  # growth of the estimate that is more than its noise
-LAST = 2  # estimates that, where they are smaller than those of late, say that it is on its way again
-PROGRESS = 0.9  # estimates are smaller than earlier ones below this share of them
 
 
 def extended_continuation(
@@ -115,18 +115,12 @@ def extended_continuation(
     x = np.asarray(saved["x"])
     own = np.arange(len(x)) if groups is None else groups
 
-    while "shocked" in saved:
-        g = yield Evaluate(x, steps=residual_steps)
-        if isinstance(g, Failure):
-            return Outcome.UNSTABLE
-        if stop(x, g):
-            return Outcome.CONVERGED
-        last_size, size = float(saved["shocked"]), inner.norm(g - x)
-        x = g
-        saved = {"x": x, "shocked": size}
-        if (last_size and size > shock * last_size) or size == 0:
-            saved = {"x": x}
-        yield Checkpoint(saved)
+    if "shocked" in saved:
+        size = float(saved["shocked"])
+        x = yield from left_alone(x, size, stop=stop, share=shock, inner=inner, steps=residual_steps)
+        if isinstance(x, Outcome):
+            return x
+        saved = {"x": x}
 
     step, last = float(saved.get("step", 0.0)), float(saved.get("estimate", np.inf))
     free = float(saved.get("free", first))  # the most that Δτ may be at once
@@ -190,8 +184,7 @@ def extended_continuation(
             found = np.inf
 
         history = np.append(history, min(found, GUARD * last))[-2 * stall_after :]
-        late, early = history[stall_after:], history[:stall_after]
-        if len(history) == 2 * stall_after and not (_smaller(late, early) or _smaller(late[-LAST:], late)):
+        if stalled(history, stall_after):
             return Outcome.STALLED
         grown, wild = found > LARGER * last, jump is not None and found > BACK * last
         if wild and inverse is not None and held(inverse, r, inner.norm(jump)):
@@ -220,7 +213,11 @@ def extended_continuation(
         x = relaxed
         if last < near:
             longer = max(residual_steps * near / (AMPLE * last), LONGER * steps if grown else 0.0)
-            steps = max(steps, round(min(longer, longest_steps)))
+            if (wanted_steps := round(min(longer, longest_steps))) > steps:
+                steps = wanted_steps
+                yield Note(
+                    f"near the equilibrium, at an error of {last:.2g}: residuals of {steps} time steps from now on"
+                )
         state = {
             "x": x,
             "step": step,
@@ -231,12 +228,6 @@ def extended_continuation(
             "free": free,
         }
         yield Checkpoint(state if before is None else state | {"before": before, "jump": jump, "asked": asked})
-
-
-def _smaller(late: np.ndarray, early: np.ndarray) -> bool:
-    """Whether estimates fell, in the geometric mean."""
-    with np.errstate(divide="ignore"):
-        return bool(np.log(late).mean() < np.log(early).mean() + np.log(PROGRESS))
 
 
 def without_reversal(dx: np.ndarray, last: np.ndarray, moved: np.ndarray, inner: InnerProduct) -> np.ndarray:

@@ -25,12 +25,16 @@ from typing import Any
 
 import numpy as np
 
-from solvers.error_estimate import tendency_inverse
+from solvers.chain_factors import SingularMatrix
+from solvers.error_estimate import LEAST_RATE, tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
-from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Operator, Outcome, StepOperator, Stop
+from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Note, Operator, Outcome, StepOperator, Stop
+from solvers.shock import left_alone
+from solvers.stall import stalled
 
 TRIES = 5  # failures in a row before giving up
-SHRINK = 0.25  # of Δτ after a failure
+SHRINK = 0.25  # of Δτ after a failure, and of a step that is taken back
+BACK = 3.0  # growth of the estimate of the error for which a step is taken back, all but SHRINK of it
 
 
 def pseudo_transient(
@@ -44,6 +48,9 @@ def pseudo_transient(
     largest: float = 1e4,
     depth: int = 6,
     cut: float = 0.05,
+    rate: float = LEAST_RATE,
+    shock: float = 0.7,
+    stall_after: int = 8,
     project: Callable[[Array], Array] | None = None,
 ) -> Flow:
     """Equilibrium by pseudo-transient continuation from x, a NumPy vector of shape (n,).
@@ -51,16 +58,30 @@ def pseudo_transient(
     first: Δτ of the first step, in periods; growth: its factor a step; largest: where it stops growing.
     depth: secants held; 0 leaves the operator alone.
     cut: singular values of the secants below this share of the largest are left out.
+    shock: before the first cycle the map is left alone while its residual falls below this share of the one before; 0:
+    not at all.
+    rate: the slowest decay, a period, at which the error is estimated; above 0 where the map conserves a total.
+    stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
+    where they are not, nor the last two than these, nothing is gained any more.
     project: applied to every candidate; `within(lower, upper)` keeps it within bounds.
 
-    A Failure after a jump goes back to T(x) of the last good pair with a quarter of Δτ and no secants. UNSTABLE after
-    5 failures in a row or at the first evaluation.
+    A Failure after a jump goes back to T(x) of the last good pair with a quarter of Δτ and no secants. A step after
+    which the estimate of the error is more than three times as large is taken back but for a quarter, with a quarter of
+    Δτ and no secants afterwards. UNSTABLE after 5 failures in a row or at the first evaluation, STALLED as above.
     """
-    saved = {"x": x} if checkpoint is None else checkpoint
+    fresh = {"x": x, "shocked": 0.0} if shock else {"x": x}
+    saved = fresh if checkpoint is None else checkpoint
     x = np.asarray(saved["x"])
+    if "shocked" in saved:
+        x = yield from left_alone(x, float(saved["shocked"]), stop=stop, share=shock, inner=inner)
+        if isinstance(x, Outcome):
+            return x
+        saved = {"x": x}
     step = float(saved.get("step", first))
     dxs, drs = list(saved.get("dxs", [])), list(saved.get("drs", []))
     last = (saved["x_last"], saved["r_last"]) if "x_last" in saved else None
+    estimate, history = float(saved.get("estimate", np.inf)), np.asarray(saved.get("history", np.empty(0)))
+    before, jump = saved.get("before"), saved.get("jump")  # the state before the last step, and the step
     failures = 0
 
     while True:
@@ -71,6 +92,21 @@ def pseudo_transient(
         if stop(x, g):
             return Outcome.CONVERGED
         r = g - x
+        found = _size(operator, rate, r, inner)
+        history = np.append(history, found)[-2 * stall_after :]
+        if stalled(history, stall_after):
+            return Outcome.STALLED
+        if jump is not None and found > BACK * estimate:
+            yield Note(
+                f"the error estimate grew from {estimate:.3g} to {found:.3g}: the step is taken back but for a part"
+            )
+            x = yield Evaluate(before + SHRINK * jump)
+            if isinstance(x, Failure):
+                return Outcome.UNSTABLE
+            step, dxs, drs, last, before, jump = SHRINK * step, [], [], None, None, None
+            yield Checkpoint({"x": x, "step": step, "estimate": estimate, "history": history})
+            continue
+        estimate = found
         if last is not None and depth:
             dxs, drs = [*dxs, x - last[0]][-depth:], [*drs, r - last[1]][-depth:]
         last = (x, r)
@@ -88,8 +124,18 @@ def pseudo_transient(
         failures = 0
         if stop(candidate, relaxed):
             return Outcome.CONVERGED
+        before, jump = x, candidate - x
         x, step = relaxed, min(growth * step, largest)
-        yield Checkpoint({"x": x, "step": step, "dxs": dxs, "drs": drs, "x_last": last[0], "r_last": last[1]})
+        state = {"x": x, "step": step, "dxs": dxs, "drs": drs, "x_last": last[0], "r_last": last[1]}
+        yield Checkpoint(state | {"estimate": estimate, "history": history, "before": before, "jump": jump})
+
+
+def _size(operator: StepOperator, rate: float, r: np.ndarray, inner: InnerProduct) -> float:
+    """Of the estimated error; infinite where the operator is singular."""
+    try:
+        return inner.norm(tendency_inverse(operator, rate)(r))
+    except SingularMatrix:
+        return np.inf
 
 
 def secant_step(

@@ -34,6 +34,9 @@ from spinup.suggest import did_you_mean
 
 BOUNDS: Any = Field(True, description="keep candidates within physical bounds")
 CONSERVE: Any = Field(True, description="keep the totals that the map conserves")
+STALL_AFTER: Any = Field(
+    8, ge=1, description="give up where the estimates of so many steps are no smaller than those of as many before"
+)
 PRECONDITIONED: Any = Field(False, description="use the tendency of the map as preconditioner")
 STEP: Any = Field(100.0, gt=0, description="pseudo-time step of the preconditioner, in periods")
 SERVES: Any = Field(5, ge=2, description="evaluations for which it serves, before the method begins anew with another")
@@ -129,6 +132,10 @@ class PtcSettings(MethodSettings):
     largest: float = Field(1e4, gt=0, description="largest pseudo-time step, in periods")
     depth: int = Field(6, ge=0, description="secants held")
     cut: float = Field(0.05, ge=0, lt=1, description="singular values of the secants below this share are left out")
+    shock: float = Field(
+        0.7, ge=0, le=1, description="first integrate while the residual falls below this share, period by period"
+    )
+    stall_after: int = STALL_AFTER
     bounds: bool = BOUNDS
     conserve: bool = CONSERVE
 
@@ -173,9 +180,7 @@ class ExtendedSettings(MethodSettings):
         0.05, ge=0, description="far from the equilibrium a column is mixed where levels differ by less, in K; 0: never"
     )
     forcing: float = Field(1e-4, gt=0, lt=1, description="forcing term: what may be left of the system of a step")
-    stall_after: int = Field(
-        8, ge=1, description="give up where the estimates of so many steps are no smaller than those of as many before"
-    )
+    stall_after: int = STALL_AFTER
     bounds: bool = BOUNDS
     conserve: bool = CONSERVE
 
@@ -286,6 +291,8 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         "ptc": pseudo_transient,
         "newton": newton_krylov,
     }
+    if method == "ptc":
+        options["rate"] = least_rate(model.conserved, has_steps=model.has_steps)
     inner = model.layout.inner
     if method in ("anderson", "ngmres"):
         by_operator, how = options.pop("preconditioned"), {name: options.pop(name) for name in ("step", "serves")}

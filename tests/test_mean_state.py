@@ -79,6 +79,14 @@ def test_auto_comes_to_the_noise_floor_by_itself(tmp_path):
     assert np.linalg.norm(mean.c_standard_error) < 2 * np.linalg.norm(0.01 / DECAY / np.sqrt(24))
 
 
+def test_auto_comes_to_it_where_other_variables_are_carried(tmp_path):
+    """By pseudo-transient continuation, whose estimates no longer fall."""
+    result = spinup.run(CASE, out=tmp_path / "run", method="auto", settings={}, budget=200)
+    assert result.outcome is Outcome.FLOOR
+    mean = spinup.open_mean(tmp_path / "run")
+    assert np.linalg.norm(mean.c - MEAN) < 2 * np.linalg.norm(mean.c_standard_error)
+
+
 def test_the_mean_state_opens_with_xarray_alone(run):
     mean = xr.open_zarr(run, group="mean_state", consolidated=False)
     assert mean.c.dims == spinup.open(run).c.dims[1:]

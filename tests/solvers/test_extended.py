@@ -150,6 +150,9 @@ def test_the_shock_is_left_to_the_map():
         np.testing.assert_array_equal(request.x, x)
         x = x + size * np.eye(N)[0]
         checkpoint = flow.send(x)
+        if size == 1.9:
+            assert checkpoint == Note("the shock of the start is over: the residual is 0.95 of the one before")
+            checkpoint = flow.send(None)
         assert isinstance(checkpoint, Checkpoint)
         np.testing.assert_array_equal(checkpoint.state["x"], x)
         request = flow.send(None)

@@ -1,12 +1,24 @@
 """Pseudo-transient continuation on maps whose one-step operator is known."""
 
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy.sparse import csc_array, diags_array
 
-from solvers import Checkpoint, Evaluate, Failure, Operator, Outcome, StepOperator, picard, pseudo_transient, solve
+from solvers import (
+    Checkpoint,
+    Evaluate,
+    Failure,
+    Note,
+    Operator,
+    Outcome,
+    StepOperator,
+    picard,
+    pseudo_transient,
+    solve,
+)
 from solvers.error_estimate import tendency_inverse
 
 N, STEPS = 60, 40
@@ -28,7 +40,7 @@ def diffusion(steps=STEPS):
 
 def test_the_requests_of_a_cycle():
     T, operator, _ = diffusion()
-    flow = pseudo_transient(np.zeros(N), stop=lambda x, g: False)
+    flow = pseudo_transient(np.zeros(N), stop=lambda x, g: False, shock=0.0)
     request = next(flow)
     assert isinstance(request, Operator)
     request = flow.send(operator)
@@ -68,7 +80,7 @@ def test_secants_mend_a_wrong_operator():
 
 def test_a_failed_jump_is_shortened():
     T, operator, _ = diffusion()
-    flow = pseudo_transient(np.zeros(N), stop=lambda x, g: False)
+    flow = pseudo_transient(np.zeros(N), stop=lambda x, g: False, shock=0.0)
     next(flow)
     first = flow.send(operator)
     r = T(first.x)
@@ -80,6 +92,68 @@ def test_a_failed_jump_is_shortened():
     with pytest.raises(StopIteration) as end:
         flow.send(Failure("blew up"))
     assert end.value.value is Outcome.UNSTABLE
+
+
+def evaluations_and_notes(flow, T, operator, most):
+    """The vectors asked for, up to so many, what was said, and how it ended."""
+    asked, said, reply = [], [], None
+    try:
+        while len(asked) < most:
+            request = flow.send(reply)
+            match request:
+                case Evaluate(x):
+                    asked.append(x)
+                    reply = T(x)
+                case Operator():
+                    reply = operator
+                case Note(text):
+                    said.append(text)
+                    reply = None
+                case _:
+                    reply = None
+    except StopIteration as end:
+        return asked, said, end.value
+    return asked, said, None
+
+
+def test_a_step_after_which_the_estimate_grows_is_taken_back():
+    """An operator five times too slow, and no secants: a step goes five times as far as it should, but for what is
+    taken back."""
+    T, operator, answer = diffusion()
+    slow = StepOperator(csc_array(operator.matrix / 5), operator.steps)
+    flow = pseudo_transient(np.zeros(N), stop=lambda x, g: False, shock=0.0, depth=0, first=1e4)
+    asked, said, _ = evaluations_and_notes(flow, T, slow, 4)
+    assert len(said) == 1
+    assert said[0].endswith("the step is taken back but for a part")
+    np.testing.assert_allclose(asked[3], 0.25 * asked[1])
+    assert np.linalg.norm(T(asked[3]) - answer) < np.linalg.norm(asked[2] - answer)
+
+
+def test_estimates_that_no_longer_fall_are_a_stall():
+    T, operator, answer = diffusion()
+    noise = np.random.default_rng(3)
+
+    def noisy(x):
+        return T(x) + 1e-3 * noise.standard_normal(N)
+
+    flow = pseudo_transient(np.zeros(N), stop=lambda x, g: False, stall_after=4)
+    asked, _, outcome = evaluations_and_notes(flow, noisy, operator, 200)
+    assert outcome is Outcome.STALLED
+    np.testing.assert_allclose(asked[-1], answer, atol=0.05 * np.abs(answer).max())
+
+
+def test_the_shock_of_a_start_is_left_to_the_map():
+    """A fast mode of large amplitude: direct evaluations until what is left falls slowly."""
+    T, operator, answer = diffusion()
+    slow, fast = (np.sin(np.arange(1, N + 1) * np.pi * k / (N + 1)) for k in (1, 6))
+    flow = pseudo_transient(answer + slow + 1000 * fast, stop=lambda x, g: False, shock=0.7)
+    asked, said, _ = evaluations_and_notes(flow, T, operator, 30)
+    assert said[0].startswith("the shock of the start is over: the residual is 0.")
+    direct = next(i for i in range(1, 30) if not np.array_equal(asked[i], T(asked[i - 1])))
+    assert direct > 5
+    sizes = [np.linalg.norm(T(x) - x) for x in asked[: direct - 1]]
+    assert all(b < 0.7 * a for a, b in pairwise(sizes[:-1]))
+    assert sizes[-1] > 0.7 * sizes[-2]
 
 
 def test_a_checkpoint_goes_on_to_the_bit():
@@ -96,10 +170,14 @@ def test_a_checkpoint_goes_on_to_the_bit():
                 case Checkpoint(state):
                     found.append(state)
                     request = flow.send(None)
+                case Note():
+                    request = flow.send(None)
         return found
 
     start = partial(pseudo_transient, np.zeros(N), stop=lambda x, g: False)
     whole = states(start(), 9)
+    assert "shocked" in whole[0]
+    assert "x_last" in whole[3]
     for k in (0, 3, 7):
         rest = states(start(checkpoint=whole[k]), 8 - k)
         np.testing.assert_array_equal(rest[-1]["x"], whole[-1]["x"])
