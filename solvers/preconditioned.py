@@ -78,7 +78,8 @@ def preconditioned(
                         if stop(request.x, reply):
                             return Outcome.CONVERGED
                         reply = _mapped(request.x, reply, precondition)
-                        size, since = inner.norm(reply - request.x), since + 1
+                        failed = isinstance(reply, Failure)
+                        size, since = inf if failed else inner.norm(reply - request.x), since + 1
                         if size < PROGRESS * least:
                             least, since = size, 0
                         if since == stall_after:
@@ -91,6 +92,9 @@ def preconditioned(
             flow.close()
 
 
-def _mapped(x: Array, g: Array, precondition: Callable[[np.ndarray], np.ndarray]) -> Array:
-    """T_P(x) of the header, (n,), g being T(x)."""
-    return x - x.__array_namespace__().asarray(precondition(np.asarray(g - x)))
+def _mapped(x: Array, g: Array, precondition: Callable[[np.ndarray], np.ndarray]) -> Array | Failure:
+    """T_P(x) of the header, (n,), g being T(x); a Failure where the operator is too nearly singular for it."""
+    try:
+        return x - x.__array_namespace__().asarray(precondition(np.asarray(g - x)))
+    except SingularMatrix as error:
+        return Failure(str(error))

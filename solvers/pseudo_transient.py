@@ -65,7 +65,8 @@ def pseudo_transient(
     where they are not, nor the last two than these, nothing is gained any more.
     project: applied to every candidate; `within(lower, upper)` keeps it within bounds.
 
-    A Failure after a jump goes back to T(x) of the last good pair with a quarter of Δτ and no secants. A step after
+    A Failure after a jump, or a singular operator, goes back to T(x) of the last good pair with a quarter of Δτ and no
+    secants. A step after
     which the estimate of the error is more than three times as large is taken back but for a quarter, with a quarter of
     Δτ and no secants afterwards. UNSTABLE after 5 failures in a row or at the first evaluation, STALLED as above.
     """
@@ -112,9 +113,13 @@ def pseudo_transient(
         last = (x, r)
 
         while True:
-            candidate = x + secant_step(operator, r, dxs, drs, step, inner, cut)
-            candidate = candidate if project is None else project(candidate)
-            relaxed = yield Evaluate(candidate)
+            try:
+                candidate = x + secant_step(operator, r, dxs, drs, step, inner, cut)
+            except SingularMatrix as error:
+                relaxed = Failure(str(error))
+            else:
+                candidate = candidate if project is None else project(candidate)
+                relaxed = yield Evaluate(candidate)
             if not isinstance(relaxed, Failure):
                 break
             failures += 1

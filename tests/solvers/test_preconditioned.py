@@ -1,5 +1,6 @@
 """Methods on the preconditioned map, where the operator is known exactly."""
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from solvers import (
     Note,
     Operator,
     Outcome,
+    SingularMatrix,
     StepOperator,
     anderson,
     ngmres,
@@ -139,6 +141,24 @@ def test_an_operator_without_an_inverse_is_named_and_left_out(method):
     ]
     assert outcome is Outcome.CONVERGED
     np.testing.assert_allclose(found[-1][0].x, answer, atol=0.1)
+
+
+def test_a_solve_that_fails_is_a_failure_of_the_map(monkeypatch):
+    """The third fails: the method goes back, and gets there."""
+    T, operator, answer = diffusion()
+    inverse, solves = tendency_inverse(operator, 1e-6), []
+
+    def fragile(r):
+        solves.append(r)
+        if len(solves) == 3:
+            raise SingularMatrix("the operator is nearly singular")
+        return inverse(r)
+
+    monkeypatch.setattr(sys.modules["solvers.preconditioned"], "tendency_inverse", lambda operator, rate: fragile)
+    flow = preconditioned(np.zeros(N), stop=lambda x, g: np.abs(g - x).max() < 1e-8, method=anderson)
+    found, outcome = conversation(flow, T, operator, 60)
+    assert outcome is Outcome.CONVERGED
+    np.testing.assert_allclose(found[-1][0].x, answer, atol=1e-5 * np.abs(answer).max())
 
 
 def test_it_ends_as_the_method_does():

@@ -129,6 +129,13 @@ def test_a_step_after_which_the_estimate_grows_is_taken_back():
     assert np.linalg.norm(T(asked[3]) - answer) < np.linalg.norm(asked[2] - answer)
 
 
+def test_a_singular_operator_ends_it():
+    T, _, _ = diffusion()
+    unknown = StepOperator(csc_array(np.full((N, N), np.nan)), STEPS)
+    _, _, outcome = evaluations_and_notes(pseudo_transient(np.zeros(N), stop=lambda x, g: False), T, unknown, 30)
+    assert outcome is Outcome.UNSTABLE
+
+
 def test_estimates_that_no_longer_fall_are_a_stall():
     T, operator, answer = diffusion()
     noise = np.random.default_rng(3)
