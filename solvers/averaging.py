@@ -86,7 +86,11 @@ def mean_state(
             before, x = x, g
             if inverse is None:
                 continue
-            add_block(seen, before - inverse(x - before) - seen["origin"])
+            try:
+                predicted = before - inverse(x - before)
+            except SingularMatrix:
+                continue
+            add_block(seen, predicted - seen["origin"])
             seen["states"] += before - seen["origin"]
             if (count := int(seen["count"][0])) < BLOCKS:
                 continue

@@ -118,7 +118,7 @@ def newton_krylov(
                 wanted = max(wanted, held)
             eta = float(np.clip(wanted, least, forcing))
         try:
-            precondition = np.negative if operator is None else tendency_inverse(operator, shift)
+            precondition = np.negative if operator is None else _where_solved(tendency_inverse(operator, shift))
         except SingularMatrix:
             yield Note("the operator is singular: on without it")
             precondition = np.negative
@@ -187,6 +187,18 @@ def _newton_step(
             v = krylov.send((yield from products.of(v)))
     except StopIteration as end:
         return end.value
+
+
+def _where_solved(inverse: Apply) -> Apply:
+    """The inverse, and -v of a v that it is too nearly singular for: FGMRES lets it differ from one v to the next."""
+
+    def apply(v: np.ndarray) -> np.ndarray:
+        try:
+            return inverse(v)
+        except SingularMatrix:
+            return -v
+
+    return apply
 
 
 def _unchanged(v: np.ndarray) -> np.ndarray:

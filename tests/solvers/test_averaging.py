@@ -1,5 +1,6 @@
 """The mean state of noisy maps whose mean, and whose sampling error, are known."""
 
+import sys
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,7 @@ from scipy.sparse import csr_array
 
 from solvers import Checkpoint, Evaluate, Failure, Mean, Operator, Outcome, StepOperator, mean_state
 from solvers.averaging import add_block, no_blocks, standard_error
+from solvers.chain_factors import SingularMatrix
 from solvers.inner import EUCLIDEAN
 
 N = 20
@@ -165,7 +167,13 @@ def test_a_failure_of_the_map_ends_it():
     assert end.value.value is Outcome.UNSTABLE
 
 
-def test_where_the_operator_is_singular_it_integrates_and_claims_nothing():
+@pytest.mark.parametrize("late", [False, True], ids=["factors", "solves"])
+def test_where_the_operator_is_singular_it_integrates_and_claims_nothing(monkeypatch, late):
+    def fails(r):
+        raise SingularMatrix("the operator is nearly singular")
+
+    if late:
+        monkeypatch.setattr(sys.modules["solvers.averaging"], "tendency_inverse", lambda operator, rate: fails)
     flow, reply = mean_state(MEAN, stop=never), None
     for _ in range(40):
         request = flow.send(reply)

@@ -1,5 +1,6 @@
 """Newton-Krylov: linear maps in one step, published problems, its preconditioner, maps that fail."""
 
+import sys
 from functools import partial
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from scipy.sparse.linalg import splu
 
 import solvers
 from solvers import Checkpoint, Evaluate, Failure, InnerProduct, Note, Operator, Outcome, StepOperator, Tangent
+from solvers.chain_factors import SingularMatrix
 from solvers.newton_krylov import newton_krylov
 
 alone = partial(newton_krylov, preconditioned=False)
@@ -195,6 +197,23 @@ def test_a_singular_operator_is_left_out():
     with_it, outcome = drive(newton_krylov(SLOW.x0, stop=stop, dimension=40), SLOW.T, operator)
     assert outcome is Outcome.CONVERGED
     assert count(with_it, Operator) > 0
+
+
+def test_a_vector_that_the_operator_is_too_nearly_singular_for_is_not_preconditioned(monkeypatch):
+    solves = []
+
+    def fragile(v):
+        solves.append(v)
+        if len(solves) == 2:
+            raise SingularMatrix("the operator is nearly singular")
+        return -v
+
+    monkeypatch.setattr(sys.modules["solvers.newton_krylov"], "tendency_inverse", lambda operator, rate: fragile)
+    stop = lambda x, g: np.abs(g - x).max() < 1e-8  # noqa: E731
+    operator = StepOperator(csr_array((40, 40)), 1)
+    _, outcome = drive(newton_krylov(SLOW.x0, stop=stop, dimension=40), SLOW.T, operator)
+    assert outcome is Outcome.CONVERGED
+    assert len(solves) > 2
 
 
 def test_it_goes_on_from_a_checkpoint_to_the_bit():
