@@ -62,7 +62,8 @@ class _Turn:
 
     def of_method(self, method: Method, stop: Stop) -> Flow:
         """The method's turn."""
-        return relay(method(self.x, stop=stop, checkpoint=self.own), seen=self._measure, mark=self.saved)
+        flow = method(self.x, stop=stop, checkpoint=self.own)
+        return relay(flow, seen=self._measure, failed=self._fail, mark=self.saved)
 
     def of_direct(self, direct: Method, stop: Stop) -> Generator[Request, Any, Outcome | None]:
         """The turn of direct integration. None where its evaluations are used up."""
@@ -74,7 +75,7 @@ class _Turn:
             return self.left == 0
 
         flow = direct(self.x, stop=over, checkpoint=self.own)
-        outcome = yield from relay(flow, seen=self._measure, mark=self.saved)
+        outcome = yield from relay(flow, seen=self._measure, failed=self._fail, mark=self.saved)
         return outcome if self.left else None
 
     def _measure(self, x: Array, g: Array) -> None:
@@ -82,6 +83,9 @@ class _Turn:
         self.since += 1
         if size < self.least:
             self.least, self.since, self.best = size, 0, g
+
+    def _fail(self) -> None:
+        self.since += 1
 
     def saved(self) -> dict[str, Any]:
         """All that `__init__` reads."""

@@ -68,6 +68,24 @@ def test_a_useless_method_costs_a_tenth():
     assert any(isinstance(r, Note) and "direct integration" in r.text for r in found)
 
 
+def test_evaluations_that_fail_are_in_vain():
+    """Every trial step of the method fails: again it costs a tenth."""
+
+    def bold(x, *, stop, checkpoint=None):
+        g = yield Evaluate(x)
+        if stop(x, g):
+            return Outcome.CONVERGED
+        for _ in range(4):
+            yield Evaluate(g + 100.0)
+        return Outcome.UNSTABLE
+
+    direct, _ = drive(picard(SLOW.x0, stop=near), SLOW.T)
+    flow = alternating(SLOW.x0, stop=near, method=bold, direct=picard)
+    found, outcome = drive(flow, lambda x: Failure("too far") if np.abs(x).max() > 50 else SLOW.T(x))
+    assert outcome is Outcome.CONVERGED
+    assert len(states(found)) <= 1.1 * len(states(direct)) + 5
+
+
 def test_direct_integration_goes_on_from_the_least_residual():
     def away(x, *, stop, checkpoint=None):
         """A step of direct integration, then one far away."""
