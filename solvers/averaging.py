@@ -37,6 +37,7 @@ from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Mean, O
 BLOCKS = 4  # the least whose scatter says something
 SERVES = 8  # periods for which an operator serves
 DOUBT = 0.5  # share of the way to the prediction that counts as not known
+STEADY = 0.9  # residuals whose cosine with the one before is above this keep their direction: that is no noise
 FALLING = 0.7  # residuals of the later half below this share of the earlier half's still fall: that is no noise
 
 
@@ -55,9 +56,10 @@ def mean_state(
     fourth on; without operator, after `periods` of them.
 
     periods: after which the run ends as FLOOR where the way from its states' mean to the predicted one is shorter than
-    the scatter of the predictions: what a period says of where to go is then noise. Where it is longer, the run is
-    still on its way, and the means are begun anew; one is yielded again where its standard error is the smaller. After
-    the first four, where they say so, the run goes on from the mean of the predictions.
+    the scatter of the predictions: what a period says of where to go is then noise. Where it is longer, or the
+    residuals keep their direction, the run is still on its way, and the means are begun anew; one is yielded again
+    where its standard error is the smaller. After the first four, where they say so, the run goes on from the mean of
+    the predictions.
     operator: whether to ask for the operator. border: whether it is to come with the balance of what is carried.
     rate: the slowest decay, a period; above 0 where the map conserves a total, without which there is no inverse.
 
@@ -86,8 +88,11 @@ def mean_state(
             before, x = x, g
             if inverse is None:
                 continue
+            r = x - before
+            seen["cosines"][int(seen["count"][0])] = _cosine(r, seen["residual"], inner)
+            seen["residual"] = r
             try:
-                predicted = before - inverse(x - before)
+                predicted = before - inverse(r)
             except SingularMatrix:
                 continue
             add_block(seen, predicted - seen["origin"])
@@ -107,7 +112,8 @@ def mean_state(
                         x, seen = np.asarray(g), _nothing(x, periods)
                         break
             if count == periods:
-                if inner.norm(way) <= inner.norm(scatter(seen)):
+                steady = np.median(seen["cosines"]) > STEADY
+                if not steady and inner.norm(way) <= inner.norm(scatter(seen)):
                     return Outcome.FLOOR
                 least = min(least, inner.norm(error))
                 seen = _nothing(x, periods)
@@ -188,10 +194,17 @@ def standard_error(blocks: Mapping[str, np.ndarray], inner: InnerProduct) -> np.
     return max(found, key=inner.norm)
 
 
+def _cosine(a: np.ndarray, b: np.ndarray, inner: InnerProduct) -> float:
+    """Of the angle between two vectors, (n,); 0 where one is nothing."""
+    sizes = inner.norm(a) * inner.norm(b)
+    return inner.dot(a, b) / sizes if sizes else 0.0
+
+
 def _variance(count: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> np.ndarray:
     return np.maximum(squares / count - (sums / count) ** 2, 0.0)
 
 
 def _nothing(x: np.ndarray, periods: int) -> dict[str, np.ndarray]:
     """Sums of nothing. They are of what is left when x is subtracted: squares of small numbers lose no digits."""
-    return {"origin": x.copy(), "states": np.zeros(len(x)), **no_blocks(len(x), periods)}
+    vectors = {"origin": x.copy(), "states": np.zeros(len(x)), "residual": np.zeros(len(x))}
+    return {**vectors, "cosines": np.zeros(periods), **no_blocks(len(x), periods)}

@@ -167,6 +167,21 @@ def test_a_failure_of_the_map_ends_it():
     assert end.value.value is Outcome.UNSTABLE
 
 
+def test_a_steady_way_is_no_noise():
+    """The operator knows next to nothing: predictions scatter wildly, while the state goes smoothly on its way."""
+    lost = StepOperator(csr_array(np.diag(-1e-9 * np.ones(N))), steps=1)
+    flow, reply = mean_state(MEAN + 1.0, stop=never), None
+    for _ in range(120):
+        request = flow.send(reply)
+        match request:
+            case Operator():
+                reply = lost
+            case Evaluate(x):
+                reply = Failure("far away") if np.abs(x - MEAN).max() > 2 else x - DECAY * (x - MEAN)
+            case _:
+                reply = None
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["factors", "solves"])
 def test_where_the_operator_is_singular_it_integrates_and_claims_nothing(monkeypatch, late):
     def fails(r):
