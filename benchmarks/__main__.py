@@ -52,6 +52,12 @@ METHODS: dict[str, dict[str, Any]] = {
         "tolerance": 1e-9,
         "settings": {"type": 1, "depth": 20, "every": 5},
     },
+    "anderson-preconditioned": {
+        "method": "anderson",
+        "budget": 60,
+        "tolerance": 1e-9,
+        "settings": {"depth": 20, "preconditioned": True},
+    },
     "extrapolation": {"method": "extrapolation", "budget": 100, "tolerance": 1e-9},
 }
 PEER_YEARS = 60
