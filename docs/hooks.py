@@ -216,10 +216,10 @@ def estimate_table(case: str) -> str:
     from spinup.estimate import BY_OPERATOR
 
     cells = []
-    for name, direct in (("direct integration", True), ("accelerated", False)):
-        ratios = sorted(
-            q for r in bench_rows(case) if (r["method"] == "direct") is direct for q in r.get("estimate_over_truth", [])
-        )
+    groups = {"direct": "direct integration", "auto": "`auto`", "auto-keep-basin": "`auto`"}  # both autos as one
+    for name in (*dict.fromkeys(groups.values()), "other methods"):
+        rows = [r for r in bench_rows(case) if groups.get(r["method"], "other methods") == name]
+        ratios = sorted(q for r in rows for q in r.get("estimate_over_truth", []))
         if not ratios:
             continue
         at = [ratios[round(share * (len(ratios) - 1))] for share in (0.05, 0.5, 0.95)]
