@@ -216,8 +216,9 @@ def estimate_table(case: str) -> str:
     from spinup.estimate import BY_OPERATOR
 
     cells = []
-    groups = {"direct": "direct integration", "auto": "`auto`", "auto-keep-basin": "`auto`"}  # both autos as one
-    for name in (*dict.fromkeys(groups.values()), "other methods"):
+    both = "`auto`, `auto-keep-basin`"
+    groups = {"direct": "direct integration", "auto": both, "auto-keep-basin": both}
+    for name in ("direct integration", both, "other methods"):
         rows = [r for r in bench_rows(case) if groups.get(r["method"], "other methods") == name]
         ratios = sorted(q for r in rows for q in r.get("estimate_over_truth", []))
         if not ratios:

@@ -25,8 +25,7 @@ from solvers.error_estimate import tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.ranges import require
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Method, Note, Operator, Outcome, Stop
-
-PROGRESS = 0.9  # a residual is smaller than the least so far below this share of it
+from solvers.stall import PROGRESS
 
 
 def preconditioned(

@@ -209,6 +209,9 @@ METHODS: dict[str, type[MethodSettings]] = {
 }
 
 
+PRECONDITIONABLE = ("anderson", "ngmres")  # by `solvers.preconditioned`
+
+
 def check_method(name: str) -> None:
     """Raise UsageError for an unknown method."""
     if name not in METHODS:
@@ -242,7 +245,7 @@ def check_capability(method: str, settings: Mapping[str, Any], model: FixedPoint
             f"method 'ptc' needs a map that gives its tendency or takes single time steps, {model.name} does "
             "neither: use auto"
         )
-    if method in ("anderson", "ngmres") and settings["preconditioned"] and not model.has_operator:
+    if method in PRECONDITIONABLE and settings["preconditioned"] and not model.has_operator:
         raise UsageError(
             f"{method}.preconditioned=true needs a map that gives its tendency or takes single time steps, "
             f"{model.name} does neither: leave it out"
@@ -293,13 +296,18 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
     }
     if method == "ptc":
         options["rate"] = least_rate(model.conserved, has_steps=model.has_steps)
+    how = _preconditioning(options, model) if method in PRECONDITIONABLE else None
     inner = model.layout.inner
-    if method in ("anderson", "ngmres"):
-        by_operator, how = options.pop("preconditioned"), {name: options.pop(name) for name in ("step", "serves")}
-        if by_operator:
-            how |= {"stall_after": options.pop("stall_after", None), "border": not model.no_circulation, "inner": inner}
-            return partial(preconditioned, method=partial(algorithms[method], inner=inner, **options), **how)
-    return partial(algorithms[method], inner=inner, **options)
+    algorithm = partial(algorithms[method], inner=inner, **options)
+    return algorithm if how is None else partial(preconditioned, method=algorithm, inner=inner, **how)
+
+
+def _preconditioning(options: dict[str, Any], model: FixedPointMap) -> dict[str, Any] | None:
+    """The settings of `solvers.preconditioned`, taken out of a method's; None where it is not to be preconditioned."""
+    wanted, how = options.pop("preconditioned"), {name: options.pop(name) for name in ("step", "serves")}
+    if not wanted:
+        return None
+    return how | {"stall_after": options.pop("stall_after", None), "border": not model.no_circulation}
 
 
 def _by_tangent(products: str, model: FixedPointMap) -> bool:

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csc_array, diags_array
+
+from solvers import Evaluate, Operator, StepOperator
 
 Array = Any
+CELLS, STEPS = 60, 40  # of `diffusion`
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +139,43 @@ def kinsol_analytic() -> Problem:
         return solved_for_each
 
     return Problem(np.array([0.1, 0.1, -0.1]), map, np.array([0.5, 1.0, -np.pi / 6]))
+
+
+def diffusion(known=1.0):
+    """T, 40 steps of forward Euler for u' = D u + f, D the Laplacian; the operator of a share of D; the answer."""
+    A = csc_array(0.2 * diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(CELLS, CELLS)))
+    f = np.linspace(0, 1, CELLS)
+
+    def T(x):
+        for _ in range(STEPS):
+            x = x + A @ x + f
+        return x
+
+    return T, StepOperator(csc_array(known * A), STEPS), np.linalg.solve(-A.toarray(), f)
+
+
+def conversation(flow, T, operator, evaluations):
+    """Its requests and the replies, up to so many evaluations; and how it ended, None where it did not."""
+    found, reply, made = [], None, 0
+    try:
+        while made < evaluations:
+            request = flow.send(reply)
+            match request:
+                case Evaluate(x):
+                    reply, made = T(x), made + 1
+                case Operator():
+                    reply = operator
+                case _:
+                    reply = None
+            found.append((request, reply))
+    except StopIteration as end:
+        return found, end.value
+    return found, None
+
+
+def evaluated(found):
+    """The vectors of a conversation that T was asked for."""
+    return [request.x for request, _ in found if isinstance(request, Evaluate)]
 
 
 def stored(value):

@@ -5,14 +5,15 @@ from functools import partial
 
 import numpy as np
 import pytest
-from scipy.sparse import csc_array, diags_array
+from problems import CELLS as N
+from problems import STEPS, conversation, diffusion, evaluated
+from scipy.sparse import csc_array
 
 from solvers import (
     Checkpoint,
     Evaluate,
     Failure,
     Note,
-    Operator,
     Outcome,
     SingularMatrix,
     StepOperator,
@@ -23,44 +24,7 @@ from solvers import (
 )
 from solvers.error_estimate import tendency_inverse
 
-N, STEPS = 60, 40
 METHODS = {"type II": anderson, "type I": partial(anderson, type=1), "ngmres": ngmres}
-
-
-def diffusion(known=1.0):
-    """T, 40 steps of forward Euler for u' = D u + f, D the Laplacian; the operator of a share of D; the answer."""
-    A = csc_array(0.2 * diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(N, N)))
-    f = np.linspace(0, 1, N)
-
-    def T(x):
-        for _ in range(STEPS):
-            x = x + A @ x + f
-        return x
-
-    return T, StepOperator(csc_array(known * A), STEPS), np.linalg.solve(-A.toarray(), f)
-
-
-def conversation(flow, T, operator, evaluations):
-    """Its requests and the replies, up to so many evaluations; and how it ended, None where it did not."""
-    found, reply, made = [], None, 0
-    try:
-        while made < evaluations:
-            request = flow.send(reply)
-            match request:
-                case Evaluate(x):
-                    reply, made = T(x), made + 1
-                case Operator():
-                    reply = operator
-                case _:
-                    reply = None
-            found.append((request, reply))
-    except StopIteration as end:
-        return found, end.value
-    return found, None
-
-
-def evaluated(found):
-    return [request.x for request, _ in found if isinstance(request, Evaluate)]
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)

@@ -5,7 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.sparse import csc_array, diags_array
+from problems import CELLS as N
+from problems import STEPS, conversation, diffusion, evaluated
+from scipy.sparse import csc_array
 
 from solvers import (
     Checkpoint,
@@ -20,22 +22,6 @@ from solvers import (
     solve,
 )
 from solvers.error_estimate import tendency_inverse
-
-N, STEPS = 60, 40
-
-
-def diffusion(steps=STEPS):
-    """Steps of forward Euler for u' = D u + f, D the Laplacian: T, its operator, the answer."""
-    A = csc_array(0.2 * diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(N, N)))
-    f = np.linspace(0, 1, N)
-    answer = np.linalg.solve(-A.toarray(), f)
-
-    def T(x):
-        for _ in range(steps):
-            x = x + A @ x + f
-        return x
-
-    return T, StepOperator(A, steps), answer
 
 
 def test_the_requests_of_a_cycle():
@@ -94,26 +80,8 @@ def test_a_failed_jump_is_shortened():
     assert end.value.value is Outcome.UNSTABLE
 
 
-def evaluations_and_notes(flow, T, operator, most):
-    """The vectors asked for, up to so many, what was said, and how it ended."""
-    asked, said, reply = [], [], None
-    try:
-        while len(asked) < most:
-            request = flow.send(reply)
-            match request:
-                case Evaluate(x):
-                    asked.append(x)
-                    reply = T(x)
-                case Operator():
-                    reply = operator
-                case Note(text):
-                    said.append(text)
-                    reply = None
-                case _:
-                    reply = None
-    except StopIteration as end:
-        return asked, said, end.value
-    return asked, said, None
+def said(found):
+    return [request.text for request, _ in found if isinstance(request, Note)]
 
 
 def test_a_step_after_which_the_estimate_grows_is_taken_back():
@@ -122,9 +90,9 @@ def test_a_step_after_which_the_estimate_grows_is_taken_back():
     T, operator, answer = diffusion()
     slow = StepOperator(csc_array(operator.matrix / 5), operator.steps)
     flow = pseudo_transient(np.zeros(N), stop=lambda x, g: False, shock=0.0, depth=0, first=1e4)
-    asked, said, _ = evaluations_and_notes(flow, T, slow, 4)
-    assert len(said) == 1
-    assert said[0].endswith("the step is taken back but for a part")
+    found, _ = conversation(flow, T, slow, 4)
+    asked, (note,) = evaluated(found), said(found)
+    assert note.endswith("the step is taken back but for a part")
     np.testing.assert_allclose(asked[3], 0.25 * asked[1])
     assert np.linalg.norm(T(asked[3]) - answer) < np.linalg.norm(asked[2] - answer)
 
@@ -132,7 +100,7 @@ def test_a_step_after_which_the_estimate_grows_is_taken_back():
 def test_a_singular_operator_ends_it():
     T, _, _ = diffusion()
     unknown = StepOperator(csc_array(np.full((N, N), np.nan)), STEPS)
-    _, _, outcome = evaluations_and_notes(pseudo_transient(np.zeros(N), stop=lambda x, g: False), T, unknown, 30)
+    _, outcome = conversation(pseudo_transient(np.zeros(N), stop=lambda x, g: False), T, unknown, 30)
     assert outcome is Outcome.UNSTABLE
 
 
@@ -144,9 +112,9 @@ def test_estimates_that_no_longer_fall_are_a_stall():
         return T(x) + 1e-3 * noise.standard_normal(N)
 
     flow = pseudo_transient(np.zeros(N), stop=lambda x, g: False, stall_after=4)
-    asked, _, outcome = evaluations_and_notes(flow, noisy, operator, 200)
+    found, outcome = conversation(flow, noisy, operator, 200)
     assert outcome is Outcome.STALLED
-    np.testing.assert_allclose(asked[-1], answer, atol=0.05 * np.abs(answer).max())
+    np.testing.assert_allclose(evaluated(found)[-1], answer, atol=0.05 * np.abs(answer).max())
 
 
 def test_the_shock_of_a_start_is_left_to_the_map():
@@ -154,8 +122,9 @@ def test_the_shock_of_a_start_is_left_to_the_map():
     T, operator, answer = diffusion()
     slow, fast = (np.sin(np.arange(1, N + 1) * np.pi * k / (N + 1)) for k in (1, 6))
     flow = pseudo_transient(answer + slow + 1000 * fast, stop=lambda x, g: False, shock=0.7)
-    asked, said, _ = evaluations_and_notes(flow, T, operator, 30)
-    assert said[0].startswith("the shock of the start is over: the residual is 0.")
+    found, _ = conversation(flow, T, operator, 30)
+    asked = evaluated(found)
+    assert said(found)[0].startswith("the shock of the start is over: the residual is 0.")
     direct = next(i for i in range(1, 30) if not np.array_equal(asked[i], T(asked[i - 1])))
     assert direct > 5
     sizes = [np.linalg.norm(T(x) - x) for x in asked[: direct - 1]]
