@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -73,8 +73,9 @@ class Driver:
                             return Outcome.STOPPED
                         if kept is None and self._spent(self.model.operator_years + self._last_years()):
                             return Outcome.BUDGET
-                        reply, extra = kept or self._operator(x, carried, logged, border=border)
-                        self.estimator.use(reply, logged)
+                        found, extra = kept or self._operator(x, carried, logged, border=border)
+                        self.estimator.use(found, logged)
+                        reply = found if border else replace(found, border=None)
                     case Mean(x, error, count) if logged == len(self.store.records):
                         unpack = self.model.layout.unpack
                         self.store.save_mean(unpack(x), unpack(error), count * self._cost())
@@ -110,7 +111,9 @@ class Driver:
 
     def _operator(self, x: Any, carried: State, count: int, *, border: bool) -> tuple[StepOperator, float]:
         """The one-step operator at x on top of the carried state, and its model years; kept before it is passed on,
-        which is after `count` evaluations."""
+        which is after `count` evaluations. The border costs no model years, and whether a method wants it or not, the
+        error is estimated with it."""
+        border = border or not self.model.no_circulation
         operator = self.model.operator(self._at(x, carried), border=border)
         self.store.save_operator(operator, self.model.operator_years, count)
         return operator, self.model.operator_years

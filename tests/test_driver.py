@@ -3,19 +3,23 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import zarr
 from helpers import LINEAR, NEWTON, assert_same_numbers
+from scipy.sparse import csr_array
 
 import solvers
 import spinup
 from solvers import Checkpoint, Evaluate, Operator, Outcome, Tangent
 from solvers.noise import SPACING
+from solvers.requests import Border
 from spinup.driver import Driver
 from spinup.errors import UsageError
+from spinup.estimate import OVER
 from spinup.function_map import FunctionMap
 from spinup.methods import after_direct
 from spinup.store.view import run_status
@@ -225,6 +229,40 @@ def test_an_operator_that_is_asked_for_next_is_made_once_and_serves_the_estimate
     np.testing.assert_allclose(spinup.open(whole).error_estimate[0], by_that_of_the_end, rtol=0.02)
     spinup.run(case(4), out=tmp_path / "part", tolerance=1e-300, budget=2, store={"checkpoint_every": 1})
     spinup.resume(tmp_path / "part", case=case(4), budget=4)
+    assert_same_numbers(whole, tmp_path / "part")
+
+
+class Answered(FunctionMap):
+    """A tendency of -0.1, and something carried that answers at once and makes it -0.2."""
+
+    no_circulation = ""
+
+    def __init__(self):
+        super().__init__(lambda s: {"a": 0.8 * s["a"]}, {"a": np.ones(3)}, tendency=lambda s: -0.1 * np.eye(3))
+
+    def operator(self, state, *, border=False):
+        one = csr_array(np.eye(3))
+        answer = Border(0.1 * one, one, one, np.tile(np.arange(3), 2)) if border else None
+        return replace(super().operator(state), border=answer)
+
+
+def test_the_error_is_estimated_with_the_border_also_where_the_method_wants_none(tmp_path, monkeypatch):
+    def method(x, *, stop, checkpoint=None):
+        x = x if checkpoint is None else checkpoint["x"]
+        while True:
+            operator = yield Operator(x)
+            assert operator.border is None
+            x = yield Evaluate(x)
+            yield Checkpoint({"x": x})
+
+    monkeypatch.setattr(sys.modules["spinup.run"], "bind", lambda *_: method)
+    case = spinup.Case("x", "", Answered, method="picard", budget=4)
+    whole = spinup.run(case, out=tmp_path / "whole", tolerance=1e-300).path
+    far = (spinup.open(whole).error_estimate / spinup.open(whole).drift).values
+    with_the_border = 1 / 0.2 + 1  # P^-1 of a residual of a period; without it 1 / 0.1 + 1
+    np.testing.assert_allclose(far[-1], with_the_border / OVER, rtol=0.01)
+    spinup.run(case, out=tmp_path / "part", tolerance=1e-300, budget=2, store={"checkpoint_every": 1})
+    spinup.resume(tmp_path / "part", case=case, budget=4)
     assert_same_numbers(whole, tmp_path / "part")
 
 
