@@ -30,7 +30,7 @@ from benchmarks.measure import installed, searched, years_until_below
 from benchmarks.peers import PEERS
 from benchmarks.record import record
 from solvers import Outcome
-from solvers.averaging import add_block, no_blocks, standard_error
+from solvers.blocking import add_block, no_blocks, standard_error
 from spinup.provenance import git_state
 from spinup.report.thinned import THINNED, open_thinned, thinned
 from spinup.run import Progress

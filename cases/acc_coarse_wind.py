@@ -2,10 +2,13 @@
 
 The zonal wind stress is that of the setup times 1 + 0.2 n(t), n red noise of unit variance with a memory of a year. No
 state is a fixed point of such a year: what is looked for is the mean state that direct integration would wander about,
-with its standard error.
+with its standard error. The map tells the mean of n(t) over each year, which is 0 in the long run: what these years'
+wind happened to be is then taken out of the mean state.
 
 Run it with `spinup run acc-coarse-wind`.
 """
+
+from functools import cache
 
 import numpy as np
 
@@ -19,6 +22,7 @@ HOLD = 6  # days for which the wind stays the same
 YEARS = 4096  # after which the noise repeats
 
 
+@cache
 def red_noise():
     """n(t), one number for every HOLD days: a first-order autoregressive process of unit variance."""
     from scipy.signal import lfilter
@@ -72,12 +76,25 @@ def setup():
     return ACCCoarseWind
 
 
+def wind_of_the_year(state):
+    """Mean of n(t) over the year that ends with a state."""
+    end = round(float(state["time"]) / (HOLD * 86400))
+    return np.take(red_noise(), np.arange(end - 366 // HOLD, end), mode="wrap").mean()
+
+
 # --- T: one year ---------------------------------------------------------------------------------
 
 
 def build():
     """The map of a year of 366 days, every one of which has another wind."""
-    return spinup.VerosMap(setup, period="1 year", days_per_year=366, accelerate=("temp",))
+    return spinup.VerosMap(
+        setup,
+        period="1 year",
+        days_per_year=366,
+        accelerate=("temp",),
+        diagnostics={"wind": ("1", "wind of the year, in standard deviations of the noise", wind_of_the_year)},
+        control_variates=("wind",),
+    )
 
 
 # --- the case ------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from solvers.pseudo_transient import pseudo_transient
 from solvers.requests import (
     Border,
     Checkpoint,
+    ControlVariates,
     Evaluate,
     Failure,
     Flow,
@@ -35,6 +36,7 @@ from solvers.solve import solve
 __all__ = [
     "Border",
     "Checkpoint",
+    "ControlVariates",
     "Evaluate",
     "Failure",
     "Flow",

@@ -10,10 +10,8 @@ its period would do if it lasted; their mean is the linear answer to the mean re
 A state that begins far from its mean would take decades to get there. Where the first few p_k differ by less than the
 way to their mean, they agree on where that is, and the run goes on from there, once.
 
-The sampling error of the mean, of numbers that are correlated in time, is found by blocking: H. Flyvbjerg and
-H. G. Petersen, J. Chem. Phys. 91 (1989), 461-466, eqs. 20-28. Neighbours are averaged in pairs again and again; the
-standard error that the blocks would have, were they independent, grows until they are. The largest is taken, over all
-block lengths of which there are at least four.
+The sampling error of the mean, of numbers that are correlated in time, is found by blocking; where the map tells what
+its forcing did in each period (control variates), what that accounts for is taken out of the mean (`blocking`).
 
 Differs from the source: P is a linearisation, right within a factor of about two; half of the way from the mean of the
 x_k to that of the p_k is added to the standard error, in quadrature.
@@ -21,7 +19,7 @@ x_k to that of the p_k is added to the standard error, in quadrature.
 Where the map has no operator p_k is x_k, and the way is that from the mean of the earlier half of the states to that of
 the later one: of modes that hardly moved while they were averaged, it knows nothing.
 
-Shapes: x, p are (n,); sums of blocks (levels, n).
+Shapes: x, p are (n,), control variates (m,).
 """
 
 from collections.abc import Generator, Mapping
@@ -29,12 +27,12 @@ from typing import Any
 
 import numpy as np
 
+from solvers.blocking import BLOCKS, add_block, controlled_mean, no_blocks, scatter, standard_error
 from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
-from solvers.requests import Array, Checkpoint, Evaluate, Failure, Flow, Mean, Operator, Outcome, Stop
+from solvers.requests import Array, Checkpoint, ControlVariates, Evaluate, Failure, Flow, Mean, Operator, Outcome, Stop
 
-BLOCKS = 4  # the least whose scatter says something
 SERVES = 8  # periods for which an operator serves
 DOUBT = 0.5  # share of the way to the prediction that counts as not known
 STEADY = 0.9  # residuals whose cosine with the one before is above this keep their direction: that is no noise
@@ -51,6 +49,7 @@ def mean_state(
     operator: bool = True,
     border: bool = True,
     rate: float = 0.0,
+    controls: int = 0,
 ) -> Flow:
     """Direct integration from x, a NumPy vector of shape (n,), that yields its `Mean` after every period from the
     fourth on; without operator, after `periods` of them.
@@ -62,12 +61,13 @@ def mean_state(
     the predictions.
     operator: whether to ask for the operator. border: whether it is to come with the balance of what is carried.
     rate: the slowest decay, a period; above 0 where the map conserves a total, without which there is no inverse.
+    controls: how many control variates the map tells; without operator they are not asked for.
 
     Periods whose operator is singular are integrated and predict nothing. UNSTABLE where the map fails.
     """
     if not operator:
         return (yield from _mean_of_states(np.asarray(x), stop, checkpoint, inner, periods))
-    x, seen, least = np.asarray(x), _nothing(np.asarray(x), periods), np.inf
+    x, seen, least = np.asarray(x), _nothing(np.asarray(x), periods, controls), np.inf
     near = rate > 0  # a total that is conserved would not be that of the predictions
     if checkpoint is not None:
         x, seen = np.asarray(checkpoint["x"]), {name: np.array(checkpoint[name]) for name in seen}
@@ -85,8 +85,9 @@ def mean_state(
             g = yield from _period(x, stop)
             if isinstance(g, Outcome):
                 return g
+            told = (yield ControlVariates()) if controls else None
             before, x = x, g
-            if inverse is None:
+            if inverse is None or (told is not None and not np.isfinite(told).all()):
                 continue
             r = x - before
             seen["cosines"][int(seen["count"][0])] = _cosine(r, seen["residual"], inner)
@@ -95,13 +96,14 @@ def mean_state(
                 predicted = before - inverse(r)
             except SingularMatrix:
                 continue
-            add_block(seen, predicted - seen["origin"])
+            add_block(seen, predicted - seen["origin"], told)
             seen["states"] += before - seen["origin"]
             if (count := int(seen["count"][0])) < BLOCKS:
                 continue
-            mean = seen["sums"][0] / count
-            way = seen["states"] / count - mean
-            error = np.hypot(standard_error(seen, inner), DOUBT * way)
+            mean, sampling = controlled_mean(seen, inner)
+            states = seen["states"] / count
+            way = states - seen["sums"][0][: len(x)] / count
+            error = np.hypot(sampling, DOUBT * (states - mean))
             if inner.norm(error) < least:
                 yield Mean(seen["origin"] + mean, error, count)
             if count == BLOCKS and not near:
@@ -109,14 +111,14 @@ def mean_state(
                 if inner.norm(way) > inner.norm(scatter(seen)):
                     g = yield Evaluate(seen["origin"] + mean)
                     if not isinstance(g, Failure):
-                        x, seen = np.asarray(g), _nothing(x, periods)
+                        x, seen = np.asarray(g), _nothing(x, periods, controls)
                         break
             if count == periods:
                 steady = np.median(seen["cosines"]) > STEADY
                 if not steady and inner.norm(way) <= inner.norm(scatter(seen)):
                     return Outcome.FLOOR
                 least = min(least, inner.norm(error))
-                seen = _nothing(x, periods)
+                seen = _nothing(x, periods, controls)
                 break
 
 
@@ -161,50 +163,13 @@ def _period(x: np.ndarray, stop: Stop) -> Generator[Evaluate, Any, np.ndarray | 
     return Outcome.CONVERGED if stop(x, g) else np.asarray(g)
 
 
-def no_blocks(size: int, values: int) -> dict[str, np.ndarray]:
-    """Sums of nothing, of vectors of `size` unknowns, for the blocking of up to so many values."""
-    levels = max(1, int(np.log2(max(values, 1) / BLOCKS)) + 1)
-    sums = {name: np.zeros((levels, size)) for name in ("sums", "squares", "pending")}
-    return {"count": np.zeros(levels, int), **sums}
-
-
-def add_block(blocks: dict[str, np.ndarray], value: np.ndarray) -> None:
-    """Take a value, (n,), into the sums of blocks of 1, 2, 4, … values."""
-    for level in range(len(blocks["count"])):
-        blocks["count"][level] += 1
-        blocks["sums"][level] += value
-        blocks["squares"][level] += value**2
-        if blocks["count"][level] % 2:
-            blocks["pending"][level] = value
-            return
-        value = (blocks["pending"][level] + value) / 2
-
-
-def scatter(blocks: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The standard deviation of the single values, (n,)."""
-    return np.sqrt(_variance(*(blocks[name][0] for name in ("count", "sums", "squares"))))
-
-
-def standard_error(blocks: Mapping[str, np.ndarray], inner: InnerProduct) -> np.ndarray:
-    """Of the mean of the values, (n,): that of the block length whose norm is largest, of at least four blocks."""
-    found = []
-    for count, sums, squares in zip(blocks["count"], blocks["sums"], blocks["squares"], strict=True):
-        if count >= BLOCKS:
-            found.append(np.sqrt(_variance(count, sums, squares) / (count - 1)))
-    return max(found, key=inner.norm)
-
-
 def _cosine(a: np.ndarray, b: np.ndarray, inner: InnerProduct) -> float:
     """Of the angle between two vectors, (n,); 0 where one is nothing."""
     sizes = inner.norm(a) * inner.norm(b)
     return inner.dot(a, b) / sizes if sizes else 0.0
 
 
-def _variance(count: np.ndarray, sums: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    return np.maximum(squares / count - (sums / count) ** 2, 0.0)
-
-
-def _nothing(x: np.ndarray, periods: int) -> dict[str, np.ndarray]:
+def _nothing(x: np.ndarray, periods: int, controls: int = 0) -> dict[str, np.ndarray]:
     """Sums of nothing. They are of what is left when x is subtracted: squares of small numbers lose no digits."""
     vectors = {"origin": x.copy(), "states": np.zeros(len(x)), "residual": np.zeros(len(x))}
-    return {**vectors, "cosines": np.zeros(periods), **no_blocks(len(x), periods)}
+    return {**vectors, "cosines": np.zeros(periods), **no_blocks(len(x), periods, controls)}

@@ -9,6 +9,7 @@ Rule 3: an array in a request or a reply belongs to whoever made it; nobody writ
     Evaluate(x)            T(x), or a Failure; of part of a period where `steps` says so
     Tangent(x, v)          J v, the derivative of T at x along v, or a Failure
     Operator(x)            a StepOperator at x
+    ControlVariates()      of the latest evaluation, (m,)
     Checkpoint(state)      None; `algorithm(x0, checkpoint=state)` goes on from here
     Mean(x, error, count)  None
     Note(text)             None
@@ -58,6 +59,12 @@ class Operator:
 
     x: Array
     border: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class ControlVariates:
+    """What the map tells of the fluctuations of its forcing in the latest evaluation, numbers whose expectation is 0;
+    not finite where it could not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +203,7 @@ _MESSAGES = {
     Outcome.STOPPED: "stopped by the user",
 }
 
-Request = Evaluate | Tangent | Operator | Checkpoint | Mean | Note
+Request = Evaluate | Tangent | Operator | ControlVariates | Checkpoint | Mean | Note
 Flow = Generator[Request, Any, Outcome]
 Stop = Callable[[Array, Array], bool]  # (x, T(x)) -> is this good enough?
 

@@ -8,10 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from solvers import Checkpoint, Evaluate, Failure, Flow, Mean, Note, Operator, Outcome, StepOperator, Stop, Tangent
+from solvers import (
+    Checkpoint,
+    ControlVariates,
+    Evaluate,
+    Failure,
+    Flow,
+    Mean,
+    Note,
+    Operator,
+    Outcome,
+    StepOperator,
+    Stop,
+    Tangent,
+)
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.estimate import ErrorEstimator
-from spinup.maps import NO_TANGENT, FixedPointMap, has_tangent
+from spinup.maps import NO_TANGENT, FixedPointMap, control_variates, has_tangent
 from spinup.state import State
 from spinup.stopping import StopFlag
 from spinup.store import RunStore
@@ -76,6 +89,9 @@ class Driver:
                         found, extra = kept or self._operator(x, carried, logged, border=border)
                         self.estimator.use(found, logged)
                         reply = found if border else replace(found, border=None)
+                    case ControlVariates():
+                        told = self.store.records[logged - 1]["diagnostics"]
+                        reply = np.array([told[name] for name in control_variates(self.model)], dtype=float)
                     case Mean(x, error, count) if logged == len(self.store.records):
                         unpack = self.model.layout.unpack
                         self.store.save_mean(unpack(x), unpack(error), count * self._cost())

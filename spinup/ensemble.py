@@ -23,7 +23,7 @@ import numpy as np
 
 from solvers import StepOperator
 from spinup.errors import ModelFailure, SpinupError, UsageError
-from spinup.maps import Content, FixedPointMap
+from spinup.maps import Content, FixedPointMap, control_variates
 from spinup.state import Fields, Layout, State
 from spinup.suggest import did_you_mean
 
@@ -73,6 +73,7 @@ class Ensemble:
         self.carries = model.carries or members > 1  # the members' distances from their mean
         self.no_circulation = model.no_circulation
         self.conserved = model.conserved
+        self.control_variates = control_variates(model)
         self.rigid_lid = model.rigid_lid
         for name in model.start():
             if MEMBER in (name, *model.dims(name)):

@@ -11,15 +11,13 @@ from solvers import StepOperator
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
 from spinup.local_step import Derivative, Differences, Linearised, StepJacobian
-from spinup.maps import Content, Diagnostic
+from spinup.maps import Content, Diagnostic, DiagnosticSpec, checked_control_variates
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
 from spinup.tangent import JaxTangent
 
 #: A function that raises one of these met numbers it could not go on with: the model failed, not the program.
 NUMERICAL_ERRORS = (ArithmeticError, np.linalg.LinAlgError)
-
-DiagnosticSpec = tuple[str, str, Callable[[Any], Any]]  # units, long name, function of the state
 
 
 class FunctionMap:
@@ -56,6 +54,9 @@ class FunctionMap:
         Coordinates by dimension.
     diagnostics : dict, optional
         name: (units, long name, function of the state), a scalar computed after every evaluation.
+    control_variates : sequence of str
+        Of these, those that say how the forcing fluctuated in the period that ends with a state, and whose expectation
+        is known to be 0: their part of a mean state (`spinup.open_mean`) is taken out of it.
     tendency : callable, optional
         What is known of the function's Jacobian: the state in, out the change of the accelerated variables over a
         period for a unit of each, if it were kept, linearised; sparse, (n, n), in the order of the vector (`layout`).
@@ -101,6 +102,7 @@ class FunctionMap:
         dims: Any = None,
         coords: Mapping[str, Any] | None = None,
         diagnostics: Mapping[str, DiagnosticSpec] | None = None,
+        control_variates: Iterable[str] = (),
         tendency: Callable[[Any], Any] | None = None,
         step: Callable[[Any], Any] | None = None,
         steps: int | None = None,
@@ -139,6 +141,7 @@ class FunctionMap:
         self.conserved = self._check_conserved(conserved)
         self._diagnose = {n: spec[2] for n, spec in (diagnostics or {}).items()}
         self.diagnostics = {n: Diagnostic(units=spec[0], long_name=spec[1]) for n, spec in (diagnostics or {}).items()}
+        self.control_variates = checked_control_variates(control_variates, self.diagnostics)
         self._check_start()
 
     # --- what a map is ---------------------------------------------------------------------------
@@ -321,6 +324,7 @@ class FunctionMap:
             "types": {name: str(value.dtype) for name, value in self._start.items()},
             "jit": self._jit,
             **({"steps": self._steps} if self._steps else {}),
+            **({"control_variates": list(self.control_variates)} if self.control_variates else {}),
             **{what: True for what, given in known.items() if given is not None},
         }
 

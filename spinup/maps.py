@@ -1,11 +1,15 @@
 """What the driver needs of a model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
 from solvers import StepOperator
+from spinup.errors import UsageError
 from spinup.state import Fields, Layout, State
+from spinup.suggest import did_you_mean
+
+DiagnosticSpec = tuple[str, str, Callable[[Any], Any]]  # units, long name, function of the state
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,24 @@ class FixedPointMap(Protocol):
     def describe(self) -> dict[str, Any]:
         """Settings that define the map, for the record: JSON types only."""
         ...
+
+
+def control_variates(model: FixedPointMap) -> tuple[str, ...]:
+    """The map's diagnostics that say how its forcing fluctuated in the period that ends with a state, and whose
+    expectation is 0."""
+    return tuple(getattr(model, "control_variates", ()))
+
+
+def checked_control_variates(names: Iterable[str], diagnostics: Iterable[str]) -> tuple[str, ...]:
+    """The names. Raises UsageError where one is no diagnostic of the user's."""
+    names, known = tuple(names), list(diagnostics)
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"control_variates: {name!r} is none of the diagnostics given{did_you_mean(name, known)}; "
+                f"given: {', '.join(known) or 'none'}"
+            )
+    return names
 
 
 def template(model: FixedPointMap) -> State:

@@ -29,7 +29,7 @@ from spinup.conserve import totals, without_totals
 from spinup.convection import keep_mixed, water_columns
 from spinup.errors import UsageError
 from spinup.estimate import least_rate
-from spinup.maps import NO_TANGENT, FixedPointMap, has_tangent
+from spinup.maps import NO_TANGENT, FixedPointMap, control_variates, has_tangent
 from spinup.suggest import did_you_mean
 
 BOUNDS: Any = Field(True, description="keep candidates within physical bounds")
@@ -322,7 +322,8 @@ def _averaging(model: FixedPointMap) -> Callable[..., Flow]:
     if not model.has_operator:
         return partial(mean_state, inner=model.layout.inner, operator=False)
     rate = least_rate(model.conserved, has_steps=model.has_steps)
-    return partial(mean_state, inner=model.layout.inner, border=not model.no_circulation, rate=rate)
+    controls, border = len(control_variates(model)), not model.no_circulation
+    return partial(mean_state, inner=model.layout.inner, border=border, rate=rate, controls=controls)
 
 
 def _in_periods(settings: dict[str, Any], model: FixedPointMap) -> dict[str, Any]:

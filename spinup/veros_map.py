@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from spinup.compilation import use_compilation_cache
 from spinup.convection import stably_stratified
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
-from spinup.maps import Content, Diagnostic
+from spinup.maps import Content, Diagnostic, DiagnosticSpec, checked_control_variates
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
@@ -189,6 +189,12 @@ class VerosMap:
         Whether the forcing goes through a yearly cycle. The period is then to be of whole years.
     restart_file : path, optional
         A Veros restart file to start from instead of the setup's initial conditions.
+    diagnostics : dict, optional
+        name: (units, long name, function of the full state), scalars computed after every evaluation beside the map's
+        own.
+    control_variates : sequence of str
+        Of these, those that say how the forcing fluctuated in the period that ends with a state, and whose expectation
+        is known to be 0: their part of a mean state (`spinup.open_mean`) is taken out of it.
 
     Raises
     ------
@@ -207,6 +213,8 @@ class VerosMap:
         restart_file: str | os.PathLike[str] | None = None,
         days_per_year: float = 366.0,
         seasonal: bool = False,
+        diagnostics: Mapping[str, DiagnosticSpec] | None = None,
+        control_variates: Iterable[str] = (),
     ) -> None:
         cls = setup_class(setup)
         self.name = cls.__name__
@@ -220,6 +228,8 @@ class VerosMap:
         self.cycle_steps = self._cycle() if seasonal else 0
         self._restart_file = restart_file
         self._way: tuple[State, State, int] | None = None  # a state, one that it led to, and after how many steps
+        self._diagnostics = dict(diagnostics or {})
+        self.control_variates = checked_control_variates(control_variates, self._diagnostics)
         self.conserved: tuple[tuple[str, ...], ...] = ()  # every setup has its own sources and sinks
 
     has_operator = has_steps = carries = True
@@ -391,7 +401,8 @@ class VerosMap:
     @cached_property
     def diagnostics(self) -> dict[str, Diagnostic]:
         """Units and long names of what `diagnose` gives."""
-        return available(self._template.settings, self._contents)
+        own = {name: Diagnostic(spec[0], spec[1]) for name, spec in self._diagnostics.items()}
+        return available(self._template.settings, self._contents) | own
 
     @property
     def rigid_lid(self) -> bool:
@@ -400,11 +411,15 @@ class VerosMap:
 
     @cached_property
     def diagnose(self) -> Callable[[State], dict[str, float]]:
-        """Energy, tracer content, what changes it, and transports of a full state; see `veros_diagnostics`."""
+        """Energy, tracer content, what changes it, and transports of a full state; see `veros_diagnostics`. And what
+        else was given."""
         variables = self._template.variables
         scalars = make_diagnose(variables, self._template.settings, LEVELS["tau"])
         fluxes = make_fluxes(variables, self._contents, self._seconds_per_year)
-        return lambda state: scalars(state) | fluxes(self._forcing(state))
+        own = {name: spec[2] for name, spec in self._diagnostics.items()}
+        return lambda state: (
+            scalars(state) | fluxes(self._forcing(state)) | {name: float(of(state)) for name, of in own.items()}
+        )
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dimensions of a variable of the full state; those with a halo say so."""
@@ -425,6 +440,7 @@ class VerosMap:
             "dt_tracer": self.dt,
             "accelerate": list(self._accelerate),
             **({"cycle_steps": self.cycle_steps} if self.cycle_steps else {}),
+            **({"control_variates": list(self.control_variates)} if self.control_variates else {}),
             "veros_settings": {name: _plain(value) for name, value in self._template.settings.items()},
         }
 

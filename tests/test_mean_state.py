@@ -11,6 +11,7 @@ from scipy.sparse import diags_array
 
 import spinup
 from solvers import Evaluate, Outcome
+from spinup.errors import UsageError
 from spinup.function_map import FunctionMap
 from spinup.report.reading import read_run
 from spinup.report.summary import summary
@@ -160,3 +161,75 @@ def test_a_map_without_an_operator_has_a_mean_too(tmp_path):
         assert spinup.run(case, out=tmp_path / method, method=method).outcome is Outcome.FLOOR
         mean = spinup.open_mean(tmp_path / method)
         assert np.linalg.norm(mean.c - MEAN) < 2 * np.linalg.norm(mean.c_standard_error)
+
+
+# --- control variates ------------------------------------------------------------------------------------------------
+
+WIND = 0.1 * np.random.default_rng(6).standard_normal(500)
+
+
+def windy(controls=("wind",), known=lambda state: WIND[int(state["year"]) - 1]):
+    """The same under one more noise, of all cells alike, which the map tells."""
+
+    def year(state):
+        return step(state) | {"c": step(state)["c"] + WIND[int(state["year"])]}
+
+    def build():
+        return FunctionMap(
+            year,
+            {"c": MEAN + 0.02, "year": np.zeros(())},
+            accelerate=("c",),
+            tendency=lambda state: diags_array(-DECAY),
+            diagnostics={"wind": ("1", "wind of the year", known)},
+            control_variates=controls,
+        )
+
+    return spinup.Case(name="windy", title="Windy", build=build, method="mean", budget=100, tolerance=1e-9)
+
+
+def test_what_the_map_tells_of_its_forcing_is_taken_out_of_the_mean(tmp_path):
+    off = {}
+    for controls in ((), ("wind",)):
+        path = tmp_path / f"run-{len(controls)}"
+        assert spinup.run(windy(controls), out=path).outcome is Outcome.FLOOR
+        mean = spinup.open_mean(path)
+        off[controls] = np.linalg.norm(mean.c - MEAN)
+        assert off[controls] < 2 * np.linalg.norm(mean.c_standard_error)
+    assert off["wind",] < 0.3 * off[()]
+    np.testing.assert_array_equal(spinup.open(path).wind, WIND[:24])
+    assert json.loads(spinup.open(path).attrs["header"])["map"]["control_variates"] == ["wind"]
+
+
+@pytest.mark.parametrize("stopped_after", [2, 8, 13])
+def test_with_control_variates_a_run_that_went_on_found_the_same_mean(tmp_path, stopped_after):
+    spinup.run(windy(), out=tmp_path / "whole")
+    spinup.run(windy(), out=tmp_path / "part", budget=stopped_after)
+    spinup.resume(tmp_path / "part", case=windy(), budget=100)
+    assert_same_numbers(tmp_path / "part", tmp_path / "whole")
+    xr.testing.assert_identical(spinup.open_mean(tmp_path / "part"), spinup.open_mean(tmp_path / "whole"))
+
+
+def test_a_year_of_which_the_map_cannot_tell_does_not_count(tmp_path):
+    def forgets(state):
+        return 1 / 0 if state["year"] == 7 else WIND[int(state["year"]) - 1]
+
+    with pytest.warns(UserWarning, match="a diagnostic failed: ZeroDivisionError"):
+        result = spinup.run(windy(known=forgets), out=tmp_path / "run")
+    assert (result.outcome, result.evaluations) == (Outcome.FLOOR, 25)
+
+
+def test_the_members_of_an_ensemble_tell_the_mean_of_theirs(tmp_path):
+    case = windy()
+    both = spinup.Case("both", "", lambda: spinup.Ensemble(case.build(), 2), method="mean", budget=100, tolerance=1e-9)
+    spinup.run(both, out=tmp_path / "run")
+    mean = spinup.open_mean(tmp_path / "run")
+    np.testing.assert_allclose(spinup.open(tmp_path / "run").wind, (WIND[:24] + WIND[1:25]) / 2)
+    assert np.linalg.norm(mean.c - MEAN) < 2 * np.linalg.norm(mean.c_standard_error)
+    alone = spinup.Case("alone", "", lambda: spinup.Ensemble(windy(()).build(), 2), method="mean", budget=100)
+    spinup.run(alone, out=tmp_path / "alone", tolerance=1e-9)
+    assert np.linalg.norm(mean.c - MEAN) < 0.5 * np.linalg.norm(spinup.open_mean(tmp_path / "alone").c - MEAN)
+
+
+def test_a_control_variate_is_a_diagnostic():
+    with pytest.raises(UsageError, match=r"control_variates: 'wnd' is none .* \(did you mean 'wind'\?\); given: wind"):
+        windy(("wnd",)).build()

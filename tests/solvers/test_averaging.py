@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from solvers import Checkpoint, Evaluate, Failure, Mean, Operator, Outcome, StepOperator, mean_state
-from solvers.averaging import add_block, no_blocks, standard_error
+from solvers import Checkpoint, ControlVariates, Evaluate, Failure, Mean, Operator, Outcome, StepOperator, mean_state
 from solvers.chain_factors import SingularMatrix
 from solvers.inner import EUCLIDEAN
 
@@ -36,7 +35,13 @@ class Noisy:
 
     def answer(self, request):
         self.requests.append(request)
-        told = self(request.x) if isinstance(request, Evaluate) else OPERATOR
+        match request:
+            case Evaluate(x):
+                told = self(x)
+            case ControlVariates():
+                told = self.noise[:1]
+            case _:
+                told = OPERATOR
         self.replies.append(told)
         return told
 
@@ -133,12 +138,55 @@ def test_the_tolerance_ends_it():
     assert Noisy().drive(mean_state(MEAN, stop=lambda x, g: True)) is Outcome.CONVERGED
 
 
-def test_it_goes_on_from_a_checkpoint_to_the_bit():
+class Windy(Noisy):
+    """One noise for all, which the map tells."""
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        super().__call__(x)
+        self.noise = np.full(N, self.noise[0])
+        return x - DECAY * (x - MEAN) + self.strength * self.noise
+
+
+def test_what_the_forcing_did_is_taken_out_of_the_mean():
+    """All noise is known: what is left is the way of the states, where without it is the weather of the periods."""
+    off = {}
+    for controls in (0, 1):
+        windy = Windy()
+        assert windy.drive(mean_state(MEAN + 0.05, stop=never, controls=controls)) is Outcome.FLOOR
+        mean = windy.all(Mean)[-1]
+        assert mean.count == 24
+        assert len(windy.all(ControlVariates)) == controls * len(windy.all(Evaluate))
+        off[controls] = np.linalg.norm(mean.x - MEAN)
+        assert off[controls] < 2 * np.linalg.norm(mean.standard_error)
+    assert off[1] < 0.1 * off[0]
+
+
+def test_a_period_of_which_the_map_cannot_tell_does_not_count():
+    lost = []
+
+    class Forgets(Windy):
+        def answer(self, request):
+            told = super().answer(request)
+            if isinstance(request, ControlVariates) and len(self.all(ControlVariates)) in (3, 9):
+                lost.append(told)
+                return np.array([np.nan])
+            return told
+
+    windy = Forgets()
+    assert windy.drive(mean_state(MEAN + 0.05, stop=never, controls=1)) is Outcome.FLOOR
+    assert len(lost) == 2
+    assert len(windy.all(Evaluate)) == 24 + 2
+    assert np.linalg.norm(windy.all(Mean)[-1].x - MEAN) < 0.03
+
+
+@pytest.mark.parametrize("controls", [0, 1])
+def test_it_goes_on_from_a_checkpoint_to_the_bit(controls):
     whole = Noisy()
-    whole.drive(mean_state(MEAN + 0.1, stop=never))
+    whole.drive(mean_state(MEAN + 0.1, stop=never, controls=controls))
     checkpoints = [i for i, r in enumerate(whole.requests) if isinstance(r, Checkpoint)]
     seen, replies = whole.requests[checkpoints[2] :], whole.replies[checkpoints[2] :]
-    later, outcome = _told(mean_state(MEAN, stop=never, checkpoint=seen[0].state), iter(replies))
+    flow = mean_state(MEAN, stop=never, checkpoint=seen[0].state, controls=controls)
+    later, outcome = _told(flow, iter(replies))
     assert outcome is Outcome.FLOOR
     for one, other in zip(later, seen, strict=True):
         assert type(one) is type(other)
@@ -195,21 +243,6 @@ def test_where_the_operator_is_singular_it_integrates_and_claims_nothing(monkeyp
         assert not isinstance(request, Mean)
         singular = StepOperator(csr_array((N, N)), steps=1)
         reply = singular if isinstance(request, Operator) else MEAN if isinstance(request, Evaluate) else None
-
-
-@pytest.mark.parametrize(("keep", "tolerance"), [(0.0, 0.25), (0.7, 0.35)])
-def test_blocking_finds_the_standard_error_of_red_noise(keep, tolerance):
-    """Of n values of a first-order autoregressive process of unit variance: sqrt((1 + keep) / (1 - keep) / n)."""
-    values, unknowns = 512, 200
-    random = np.random.default_rng(3)
-    blocks, noise = no_blocks(unknowns, values), random.standard_normal(unknowns)
-    for _ in range(values):
-        noise = keep * noise + np.sqrt(1 - keep**2) * random.standard_normal(unknowns)
-        add_block(blocks, noise)
-    exact = np.sqrt((1 + keep) / (1 - keep) / values)
-    found = np.linalg.norm(standard_error(blocks, EUCLIDEAN)) / np.sqrt(unknowns)
-    assert found == pytest.approx(exact, rel=tolerance)
-    np.testing.assert_array_equal(blocks["count"][:3], [512, 256, 128])
 
 
 # --- without operator ------------------------------------------------------------------------------------------------
