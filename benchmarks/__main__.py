@@ -9,7 +9,8 @@ start; where its folder is gone, and some of it was kept in benchmarks/results, 
 method starts from rest and from years of the direct run. A state's error is its distance to the equilibrium that the
 run itself ends in, found by integrating its end directly, and by `auto` where that end is still on its way:
 an end that is 1 K away may move by a tenth of that in 40 years. For `auto-keep-basin` it is that to the end of
-the direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end.
+the direct run. Where a run gives a mean state, that is compared with the mean of 1000 direct years from its end, and
+so are its estimates of the error.
 Solvers of other libraries: benchmarks/peers.py; those that are not installed are left out. Results:
 benchmarks/results/CASE.json, in which rows of other methods and starts stay as they are, and as a page, CASE.html,
 beside it. The tracer cases, whose equilibria are known: benchmarks/tracers.py.
@@ -176,13 +177,14 @@ def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     phases = bench.phases(run)
     years = [float(y) for y in run.model_years.values]
     found, own = judged(bench, method, year, years, states, state, phases, clock.seconds)
+    with contextlib.suppress(KeyError):
+        found["mean_state"], mean = mean_compared(bench, spinup.open_mean(out), state)
+        own = dict.fromkeys(own, mean)  # under noise the end is on its way about this
     ratios = [
         e / bench.distance(x, own[int(phase)])
         for e, x, phase in zip(estimates, before, phases[:-1], strict=True)
         if e is not None and bench.distance(x, own[int(phase)]) > KNOWN
     ]
-    with contextlib.suppress(KeyError):
-        found["mean_state"] = mean_compared(bench, spinup.open_mean(out), state)
     return found | {
         "outcome": result.outcome.value,
         "evaluations": result.evaluations,
@@ -192,17 +194,18 @@ def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     }
 
 
-def mean_compared(bench: Bench, mean: Any, state: dict[str, Any]) -> dict[str, Any]:
-    """The mean state of a run against the mean of the years of direct integration from its end, `state`."""
+def mean_compared(bench: Bench, mean: Any, state: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+    """The mean state of a run against the mean of the years of direct integration from its end, `state`; and that."""
     here = bench.layout.pack({v.name: mean[v.name].values for v in bench.layout.variables})
     error = bench.layout.pack({v.name: mean[f"{v.name}_standard_error"].values for v in bench.layout.variables})
     blocks, inner = no_blocks(len(here), bench.mean_years), bench.layout.inner
     for _ in range(bench.mean_years):
         state = bench.model.evaluate(state)
         add_block(blocks, bench.layout.pack(bench.model.fields(state)) - here)
-    apart = inner.norm(blocks["sums"][0] / bench.mean_years)
+    there = blocks["sums"][0] / bench.mean_years
+    apart = inner.norm(there)
     errors = inner.norm(error), inner.norm(standard_error(blocks, inner))
-    return {
+    found = {
         "distance_to_direct_mean": round(apart, 4),
         "standard_error": round(errors[0], 4),
         "of_years": mean.attrs["model_years"],
@@ -210,6 +213,7 @@ def mean_compared(bench: Bench, mean: Any, state: dict[str, Any]) -> dict[str, A
         "direct_years": bench.mean_years,
         "in_standard_errors": round(apart / float(np.hypot(*errors)), 2),
     }
+    return found, here + there
 
 
 def peer(bench: Bench, method: str, year: int) -> dict[str, Any]:
