@@ -210,6 +210,41 @@ def test_salt_and_sources_in_the_interior_are_told_too():
     assert model.diagnostics["surface_salt_flux"].units == "kg m-2 year-1"
 
 
+def test_diagnostics_of_ones_own_stand_beside_the_maps():
+    """A control variate among them, which an operator's map is asked for at the noise floor."""
+    own = {"days": ("days", "days so far", lambda state: state["time"] / 86400)}
+    model = VerosMap("acc_basic", period=2, settings=SMALL, diagnostics=own, control_variates=("days",))
+    state = model.evaluate(model.start())
+    values = model.diagnose(state)
+    assert set(values) == set(model.diagnostics)
+    assert values["days"] == pytest.approx(2 * model.dt / 86400)
+    assert model.diagnostics["days"].long_name == "days so far"
+    assert model.describe()["control_variates"] == ["days"]
+    with pytest.raises(UsageError, match=r"'day' is none of the diagnostics given \(did you mean 'days'\?\)"):
+        VerosMap("acc_basic", period=2, settings=SMALL, diagnostics=own, control_variates=("day",))
+
+
+def test_the_noisy_wind_is_what_its_case_tells():
+    """The stress that the model was under, averaged over the days of a year, against the case's control variate."""
+    import jax
+
+    model = spinup.load_case("acc-coarse-wind").build()
+    mean_wind = model._setup.mean_wind
+
+    @jax.jit
+    def wind(markov):
+        state = model._veros_state(markov)
+        model._setup.set_forcing(state)
+        return ((state.variables.surface_taux * mean_wind).sum() / (mean_wind**2).sum() - 1) / 0.2
+
+    state, felt = model.start(), []
+    for _ in range(366):
+        felt.append(float(wind(state)))
+        state = model.advance(state, 1)
+    assert model.diagnose(state)["wind"] == pytest.approx(np.mean(felt), abs=1e-6)
+    assert model.control_variates == ("wind",)
+
+
 def test_overturning_of_an_analytic_cell(coarse):
     """Northward above, southward below, v = A cos(pi z / H): the streamfunction, largest at half the depth, is
     A H / pi times the width of the ocean, in a test of the diagnostic's sign and of its integral."""
