@@ -31,7 +31,19 @@ from solvers.blocking import BLOCKS, add_block, controlled_mean, no_blocks, scat
 from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
-from solvers.requests import Array, Checkpoint, ControlVariates, Evaluate, Failure, Flow, Mean, Operator, Outcome, Stop
+from solvers.requests import (
+    Array,
+    Checkpoint,
+    ControlVariates,
+    Evaluate,
+    Failure,
+    Flow,
+    Mean,
+    Note,
+    Operator,
+    Outcome,
+    Stop,
+)
 
 SERVES = 8  # periods for which an operator serves
 DOUBT = 0.5  # share of the way to the prediction that counts as not known
@@ -102,7 +114,8 @@ def mean_state(
                 continue
             mean, sampling = controlled_mean(seen, inner)
             states = seen["states"] / count
-            way = states - seen["sums"][0][: len(x)] / count
+            plain = seen["sums"][0][: len(x)] / count
+            way = states - plain
             error = np.hypot(sampling, DOUBT * (states - mean))
             if inner.norm(error) < least:
                 yield Mean(seen["origin"] + mean, error, count)
@@ -114,6 +127,11 @@ def mean_state(
                         x, seen = np.asarray(g), _nothing(x, periods, controls)
                         break
             if count == periods:
+                if controls:
+                    yield Note(
+                        f"what is known of the forcing of these {count} periods accounts for "
+                        f"{inner.norm(mean - plain):.3g} of the mean state, and is taken out of it"
+                    )
                 steady = np.median(seen["cosines"]) > STEADY
                 if not steady and inner.norm(way) <= inner.norm(scatter(seen)):
                     return Outcome.FLOOR

@@ -7,7 +7,18 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from solvers import Checkpoint, ControlVariates, Evaluate, Failure, Mean, Operator, Outcome, StepOperator, mean_state
+from solvers import (
+    Checkpoint,
+    ControlVariates,
+    Evaluate,
+    Failure,
+    Mean,
+    Note,
+    Operator,
+    Outcome,
+    StepOperator,
+    mean_state,
+)
 from solvers.chain_factors import SingularMatrix
 from solvers.inner import EUCLIDEAN
 
@@ -157,6 +168,7 @@ def test_what_the_forcing_did_is_taken_out_of_the_mean():
         assert mean.count == 24
         assert len(windy.all(ControlVariates)) == controls * len(windy.all(Evaluate))
         off[controls] = np.linalg.norm(mean.x - MEAN)
+        assert ["is taken out of it" in note.text for note in windy.all(Note)] == [True] * controls
         assert off[controls] < 2 * np.linalg.norm(mean.standard_error)
     assert off[1] < 0.1 * off[0]
 
