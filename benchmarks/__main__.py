@@ -40,7 +40,7 @@ from spinup.store.view import read_state
 RESULTS = Path(__file__).parent / "results"
 LEVELS = {"temp": ("K", (1.0, 0.3, 0.1, 0.05, 0.01)), "salt": ("psu", (0.2, 0.05, 0.02, 0.01))}
 STABLE = 0.005  # K that the end of a run may move when it is integrated on, to count as an equilibrium
-KNOWN = 0.001  # K; a smaller true error is not known well: what is carried drifts on, by 1e-5 to 5e-5 K in 40 years
+KNOWN = 0.001  # K; smaller true errors are not known well: ends still move by 1e-5 to 5e-5 K in 40 years
 ARRIVED = 0.05  # K of estimated error: above it the direct run is at no equilibrium yet
 TIGHT = "0.004 K"
 METHODS: dict[str, dict[str, Any]] = {
@@ -327,6 +327,9 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", help="default: all that suit the case")
     parser.add_argument("--starts", nargs="*", type=int, default=[0, 10, 30, 100])
     options = parser.parse_args()
+    own = ("direct", *tracers.METHODS) if options.case in tracers.EQUILIBRIA else METHODS
+    if unknown := [method for method in options.methods or () if method not in {*own, *PEERS}]:
+        parser.error(f"{options.case} has no method {', '.join(unknown)}; known: {', '.join((*own, *PEERS))}")
     folder = options.results or (options.folder if options.short else RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{options.case}.json"
