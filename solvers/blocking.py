@@ -5,7 +5,7 @@ again and again; the standard error that the blocks would have, were they indepe
 is taken, over all block lengths of which there are at least four.
 
 Control variates c, numbers whose expectation is known to be 0 and that the values p follow, take out of the mean what
-they account for (S. S. Lavenberg and P. D. Welch, Manage. Sci. 27 (1981), 322-335, eqs. 8-13):
+they account for (S. S. Lavenberg and P. D. Welch, Manage. Sci. 27 (1981), 322-335):
 
     p_k = m + β c_k + ε_k,   m = mean(p) - β mean(c),   β by least squares
 
