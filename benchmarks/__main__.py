@@ -180,11 +180,8 @@ def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     with contextlib.suppress(KeyError):
         found["mean_state"], mean = mean_compared(bench, spinup.open_mean(out), state)
         own = dict.fromkeys(own, mean)  # under noise the end is on its way about this
-    ratios = [
-        e / bench.distance(x, own[int(phase)])
-        for e, x, phase in zip(estimates, before, phases[:-1], strict=True)
-        if e is not None and bench.distance(x, own[int(phase)]) > KNOWN
-    ]
+    truths = [bench.distance(x, own[int(phase)]) for x, phase in zip(before, phases[:-1], strict=True)]
+    ratios = [e / d for e, d in zip(estimates, truths, strict=True) if e is not None and d > KNOWN]
     return found | {
         "outcome": result.outcome.value,
         "evaluations": result.evaluations,

@@ -11,7 +11,7 @@ from solvers import StepOperator
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
 from spinup.local_step import Derivative, Differences, Linearised, StepJacobian
-from spinup.maps import Content, Diagnostic, DiagnosticSpec, checked_control_variates
+from spinup.maps import Content, DiagnosticSpec, checked_control_variates, parted
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
 from spinup.tangent import JaxTangent
@@ -139,8 +139,7 @@ class FunctionMap:
         }
         self._masks = {n: self._mask(n) for n in self._start}
         self.conserved = self._check_conserved(conserved)
-        self._diagnose = {n: spec[2] for n, spec in (diagnostics or {}).items()}
-        self.diagnostics = {n: Diagnostic(units=spec[0], long_name=spec[1]) for n, spec in (diagnostics or {}).items()}
+        self.diagnostics, self._diagnose = parted(diagnostics)
         self.control_variates = checked_control_variates(control_variates, self.diagnostics)
         self._check_start()
 

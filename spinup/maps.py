@@ -125,6 +125,14 @@ def control_variates(model: FixedPointMap) -> tuple[str, ...]:
     return tuple(getattr(model, "control_variates", ()))
 
 
+def parted(
+    specs: Mapping[str, DiagnosticSpec] | None,
+) -> tuple[dict[str, Diagnostic], dict[str, Callable[[Any], Any]]]:
+    """What diagnostics a user gave are called, and the functions that compute them."""
+    given = (specs or {}).items()
+    return {name: Diagnostic(spec[0], spec[1]) for name, spec in given}, {name: spec[2] for name, spec in given}
+
+
 def checked_control_variates(names: Iterable[str], diagnostics: Iterable[str]) -> tuple[str, ...]:
     """The names. Raises UsageError where one is no diagnostic of the user's."""
     names, known = tuple(names), list(diagnostics)

@@ -28,7 +28,7 @@ from spinup.compilation import use_compilation_cache
 from spinup.convection import stably_stratified
 from spinup.devices import check_devices
 from spinup.errors import ModelFailure, UsageError
-from spinup.maps import Content, Diagnostic, DiagnosticSpec, checked_control_variates
+from spinup.maps import Content, Diagnostic, DiagnosticSpec, checked_control_variates, parted
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
@@ -228,8 +228,8 @@ class VerosMap:
         self.cycle_steps = self._cycle() if seasonal else 0
         self._restart_file = restart_file
         self._way: tuple[State, State, int] | None = None  # a state, one that it led to, and after how many steps
-        self._diagnostics = dict(diagnostics or {})
-        self.control_variates = checked_control_variates(control_variates, self._diagnostics)
+        self._own_diagnostics, self._own_functions = parted(diagnostics)
+        self.control_variates = checked_control_variates(control_variates, self._own_diagnostics)
         self.conserved: tuple[tuple[str, ...], ...] = ()  # every setup has its own sources and sinks
 
     has_operator = has_steps = carries = True
@@ -401,8 +401,7 @@ class VerosMap:
     @cached_property
     def diagnostics(self) -> dict[str, Diagnostic]:
         """Units and long names of what `diagnose` gives."""
-        own = {name: Diagnostic(spec[0], spec[1]) for name, spec in self._diagnostics.items()}
-        return available(self._template.settings, self._contents) | own
+        return available(self._template.settings, self._contents) | self._own_diagnostics
 
     @property
     def rigid_lid(self) -> bool:
@@ -416,9 +415,9 @@ class VerosMap:
         variables = self._template.variables
         scalars = make_diagnose(variables, self._template.settings, LEVELS["tau"])
         fluxes = make_fluxes(variables, self._contents, self._seconds_per_year)
-        own = {name: spec[2] for name, spec in self._diagnostics.items()}
+        own = self._own_functions.items()
         return lambda state: (
-            scalars(state) | fluxes(self._forcing(state)) | {name: float(of(state)) for name, of in own.items()}
+            scalars(state) | fluxes(self._forcing(state)) | {name: float(of(state)) for name, of in own}
         )
 
     def dims(self, name: str) -> tuple[str, ...]:

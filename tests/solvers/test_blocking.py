@@ -7,21 +7,6 @@ from solvers.blocking import add_block, controlled_mean, no_blocks, standard_err
 from solvers.inner import EUCLIDEAN
 
 
-@pytest.mark.parametrize(("keep", "tolerance"), [(0.0, 0.25), (0.7, 0.35)])
-def test_blocking_finds_the_standard_error_of_red_noise(keep, tolerance):
-    """Of n values of a first-order autoregressive process of unit variance: sqrt((1 + keep) / (1 - keep) / n)."""
-    values, unknowns = 512, 200
-    random = np.random.default_rng(3)
-    blocks, noise = no_blocks(unknowns, values), random.standard_normal(unknowns)
-    for _ in range(values):
-        noise = keep * noise + np.sqrt(1 - keep**2) * random.standard_normal(unknowns)
-        add_block(blocks, noise)
-    exact = np.sqrt((1 + keep) / (1 - keep) / values)
-    found = np.linalg.norm(standard_error(blocks, EUCLIDEAN)) / np.sqrt(unknowns)
-    assert found == pytest.approx(exact, rel=tolerance)
-    np.testing.assert_array_equal(blocks["count"][:3], [512, 256, 128])
-
-
 def blocked(values, controls=None):
     """The sums of these values, (count, n), and control variates, (count, m)."""
     blocks = no_blocks(values.shape[1], len(values), 0 if controls is None else controls.shape[1])
@@ -36,6 +21,17 @@ def red_noise(count, columns, keep, random):
     for _ in range(count - 1):
         noise.append(keep * noise[-1] + np.sqrt(1 - keep**2) * random.standard_normal(columns))
     return np.array(noise)
+
+
+@pytest.mark.parametrize(("keep", "tolerance"), [(0.0, 0.25), (0.7, 0.35)])
+def test_blocking_finds_the_standard_error_of_red_noise(keep, tolerance):
+    """Of n values of a first-order autoregressive process of unit variance: sqrt((1 + keep) / (1 - keep) / n)."""
+    values, unknowns = 512, 200
+    blocks = blocked(red_noise(values, unknowns, keep, np.random.default_rng(3)))
+    exact = np.sqrt((1 + keep) / (1 - keep) / values)
+    found = np.linalg.norm(standard_error(blocks, EUCLIDEAN)) / np.sqrt(unknowns)
+    assert found == pytest.approx(exact, rel=tolerance)
+    np.testing.assert_array_equal(blocks["count"][:3], [512, 256, 128])
 
 
 def test_without_control_variates_it_is_the_mean():
