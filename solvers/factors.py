@@ -1,7 +1,7 @@
 """What a sparse matrix is solved with: LU factors where they fit into memory, else an approximate inverse.
 
     LU down the chain of links     single precision       `chain_factors`
-    sparse LU                      double precision       without a chain, or where a link is too wide to be dense
+    sparse LU, `sparse_lu`         double precision       without a chain, or where a link is too wide to be dense
     lumped unknowns and strips     where LU does not fit  `lumped`
     incomplete LU                  the same, where it is not known what to lump
 
@@ -17,6 +17,7 @@ from solvers import memory
 from solvers.chain_factors import SingularMatrix, Solve, chain_bytes, chain_factors
 from solvers.krylov import fgmres
 from solvers.lumped import lumped_chain, lumped_factors, strip_width
+from solvers.sparse_lu import has_umfpack, sparse_factors
 
 LARGEST_LINK = 6000  # unknowns; above it the sparse LU takes over
 REFINEMENT = 40  # largest Krylov dimension where the factors are of single precision, or of a matrix nearby
@@ -73,7 +74,9 @@ def memory_sentence(
     size = lu_bytes(matrix, chain, limit)
     solves = f"each solve has {n} unknowns; its LU factors"
     if size <= limit:
-        return f"{solves} take {'' if dense else 'at most '}{in_words(size)} of memory"
+        if dense:
+            return f"{solves} take {in_words(size)} of memory"
+        return f"{solves}, by {'UMFPACK' if has_umfpack() else 'SuperLU'}, take at most {in_words(size)} of memory"
     short = (
         f"{solves} {'would' if dense else 'might'} take {in_words(size)} of memory{'' if dense else ' or more'}, and "
         f"may have {in_words(limit)}: iterations instead, which take longer"
@@ -108,20 +111,12 @@ def in_words(size: float) -> str:
     return f"{float(f'{size:.2g}'):g} GB"
 
 
-def sparse_factors(matrix: Any) -> Solve:
-    """A function b -> x, (n,) each, with matrix x = b, by SuperLU in double precision. Raises SingularMatrix."""
-    from scipy.sparse import csc_array  # in functions, here and below: importing it takes longer than all the rest
-    from scipy.sparse.linalg import splu
-
-    try:
-        return splu(csc_array(matrix)).solve
-    except RuntimeError as error:
-        raise SingularMatrix(str(error)) from error
-
-
 def incomplete_factors(matrix: Any) -> Solve:
-    """The same roughly, by incomplete LU. Raises SingularMatrix, also where the incomplete factors alone are."""
-    from scipy.sparse import csc_array
+    """A function b -> x, (n,) each, with matrix x = b roughly, by incomplete LU.
+
+    Raises SingularMatrix, also where the incomplete factors alone are singular.
+    """
+    from scipy.sparse import csc_array  # in the function: importing it takes longer than all the rest
     from scipy.sparse.linalg import spilu
 
     try:

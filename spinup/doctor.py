@@ -38,6 +38,7 @@ def examine() -> list[Check]:
         _extra(
             "petsc", ("petsc4py",), "Debian: apt-get install libpetsc-real-dev, then petsc4py of that PETSc's version"
         ),
+        _extra("umfpack", ("kvxopt.umfpack",), "pip install 'spinup[umfpack]' (faster sparse LU factors; GPL)"),
         _gpu(),
         _compiler_cache(),
     ]

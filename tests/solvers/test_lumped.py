@@ -165,7 +165,7 @@ def test_the_sentences_say_what_is_done():
     assert memory_sentence(matrix, ROW, BLOCKS, limit=limit + 1) == (
         "each solve has 768 unknowns; its LU factors take 77 kB of memory"
     )
-    assert memory_sentence(matrix, limit=1e9).startswith("each solve has 768 unknowns; its LU factors take at most ")
+    assert memory_sentence(matrix, limit=1e9).startswith("each solve has 768 unknowns; its LU factors, by ")
     short = memory_sentence(matrix, ROW, BLOCKS, limit=limit)
     assert "would take 77 kB of memory, and may have 77 kB: iterations instead" in short
     assert "192 lumped unknowns and strips of" in short

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from problems import h_equation, kinsol_analytic, known_spectrum
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import splu
 
 import solvers
 from solvers import Checkpoint, Evaluate, Failure, InnerProduct, Note, Operator, Outcome, StepOperator, Tangent
 from solvers.chain_factors import SingularMatrix
 from solvers.newton_krylov import newton_krylov
+from solvers.sparse_lu import sparse_factors
 
 alone = partial(newton_krylov, preconditioned=False)
 SLOW = known_spectrum(np.concatenate([[0.999, 0.99, 0.9], np.linspace(-0.5, 0.5, 37)]), 5)
@@ -73,7 +73,7 @@ def test_the_operator_of_the_tendency_saves_evaluations():
 
 def test_an_operator_that_stays_the_same_is_factorised_once(monkeypatch):
     made = []
-    monkeypatch.setattr("scipy.sparse.linalg.splu", lambda *a: made.append(a) or splu(*a))
+    monkeypatch.setattr("solvers.factors.sparse_factors", lambda *a: made.append(a) or sparse_factors(*a))
 
     def operator():
         return StepOperator(csr_array(-1.5 * np.eye(40)), 1)

@@ -101,7 +101,7 @@ def test_an_operator_without_an_inverse_is_named_and_left_out(method):
     flow = preconditioned(np.zeros(N), stop=lambda x, g: np.abs(g - x).max() < 1e-3, method=method, serves=200)
     found, outcome = conversation(flow, T, unknown, 200)
     assert [request for request, _ in found if isinstance(request, Note)] == [
-        Note("Factor is exactly singular: on without it")
+        Note("the matrix is exactly singular: on without it")
     ]
     assert outcome is Outcome.CONVERGED
     np.testing.assert_allclose(found[-1][0].x, answer, atol=0.1)
