@@ -200,7 +200,7 @@ class VerosMap:
     ------
     UsageError
         An unknown setup or setting, a setup that does not import, a period that is no whole number
-        of steps, a restart file of another grid.
+        of steps, a restart file of another grid, a diagnostic named as one of the map's own.
     """
 
     def __init__(
@@ -400,8 +400,12 @@ class VerosMap:
 
     @cached_property
     def diagnostics(self) -> dict[str, Diagnostic]:
-        """Units and long names of what `diagnose` gives."""
-        return available(self._template.settings, self._contents) | self._own_diagnostics
+        """Units and long names of what `diagnose` gives. Raises UsageError where one that was given has the name of
+        another."""
+        there = available(self._template.settings, self._contents)
+        if taken := sorted(there.keys() & self._own_diagnostics):
+            raise UsageError(f"diagnostics: {taken[0]!r} is one that every VerosMap has; give yours another name")
+        return there | self._own_diagnostics
 
     @property
     def rigid_lid(self) -> bool:

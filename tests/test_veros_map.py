@@ -222,6 +222,9 @@ def test_diagnostics_of_ones_own_stand_beside_the_maps():
     assert model.describe()["control_variates"] == ["days"]
     with pytest.raises(UsageError, match=r"'day' is none of the diagnostics given \(did you mean 'days'\?\)"):
         VerosMap("acc_basic", period=2, settings=SMALL, diagnostics=own, control_variates=("day",))
+    taken = {"kinetic_energy": ("J", "mine", lambda state: 0.0)}
+    with pytest.raises(UsageError, match="'kinetic_energy' is one that every VerosMap has; give yours another name"):
+        _ = VerosMap("acc_basic", period=2, settings=SMALL, diagnostics=taken).diagnostics
 
 
 def test_the_noisy_wind_is_what_its_case_tells():
