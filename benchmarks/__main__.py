@@ -61,6 +61,14 @@ METHODS: dict[str, dict[str, Any]] = {
         "settings": {"depth": 20, "preconditioned": True},
     },
     "extrapolation": {"method": "extrapolation", "budget": 100, "tolerance": 1e-9},
+    "newton": {"method": "newton", "budget": 60, "tolerance": 1e-9},
+    "ngmres": {"method": "ngmres", "budget": 100, "tolerance": 1e-9},
+    "ngmres-preconditioned": {
+        "method": "ngmres",
+        "budget": 60,
+        "tolerance": 1e-9,
+        "settings": {"depth": 20, "preconditioned": True},
+    },
 }
 PEER_YEARS = 60
 SETTLE_YEARS = 20
