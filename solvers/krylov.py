@@ -1,13 +1,23 @@
 """Flexible GMRES: the Krylov method that allows another preconditioner in every iteration, or one that is not exact.
 
-Source: Y. Saad, SIAM J. Sci. Comput. 14 (1993), 461-469, algorithm 2.2. Vectors are orthogonalised twice.
+Source: Y. Saad, SIAM J. Sci. Comput. 14 (1993), 461-469, algorithm 2.2.
+
+One reduction over ranks a vector, as in the low-synchronisation methods of K. Świrydowicz et al., Numer. Linear Algebra
+Appl. 28 (2021), e2343: the products of the new vector with the basis are formed together with those of the last basis
+vector, so that how far that one is from orthonormal is known one vector late. Differs from them: the basis stays as it
+is, and what is known of it, its Gram matrix G = V^T V, goes into the projection (V G^-1 V^T) and into the least squares
+(|V c|^2 = c^T G c). That presumes nothing of A or of the preconditioner, which may be another in every iteration.
 """
 
 from collections.abc import Callable, Generator
+from math import sqrt
 
 import numpy as np
 
 from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.vectors import combine
+
+CANCELLED = 1e-12  # a vector's square that is less of what it was before its projection is formed anew
 
 Apply = Callable[[np.ndarray], np.ndarray]
 
@@ -36,7 +46,7 @@ def fgmres_flow(
     if size == 0:
         return np.zeros_like(b), 0.0
     basis, images = [b / size], []
-    hessenberg = np.zeros((dimension + 1, dimension))
+    gram, hessenberg = np.eye(dimension + 1), np.zeros((dimension + 1, dimension))
     y: np.ndarray = np.zeros(0)
     left = 1.0
     for k in range(dimension):
@@ -45,18 +55,21 @@ def fgmres_flow(
         if new is None:
             break
         images.append(image)
-        for _ in range(2):
-            for i, v in enumerate(basis):
-                along = inner.dot(v, new)
-                hessenberg[i, k] += along
-                new = new - along * v
-        hessenberg[k + 1, k] = inner.norm(new)
+        products = inner.gram([*basis, new], [basis[k], new])
+        gram[: k + 1, k] = gram[k, : k + 1] = products[:-1, 0]
+        along = np.linalg.solve(gram[: k + 1, : k + 1], products[:-1, 1])
+        new = combine([new, *basis], [1.0, *(-along)])
+        square = products[-1, 1] - float(along @ products[:-1, 1])
+        if not square > CANCELLED * products[-1, 1]:
+            square = inner.dot(new, new)
+        hessenberg[: k + 1, k], hessenberg[k + 1, k] = along, sqrt(square)
+        root = np.linalg.cholesky(gram[: k + 2, : k + 2]).T  # |V c| = |root c|
         target = np.zeros(k + 2)
         target[0] = size
         small = hessenberg[: k + 2, : k + 1]
-        y = np.linalg.lstsq(small, target, rcond=None)[0]
-        left = float(np.linalg.norm(target - small @ y)) / size
-        if left <= tolerance or not hessenberg[k + 1, k] > 0:
+        y = np.linalg.lstsq(root @ small, root @ target, rcond=None)[0]
+        left = float(np.linalg.norm(root @ (target - small @ y))) / size
+        if left <= tolerance or not square > 0:
             break
         basis.append(new / hessenberg[k + 1, k])
     x = np.zeros_like(b)

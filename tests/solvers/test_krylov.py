@@ -1,9 +1,12 @@
 """Flexible GMRES against dense solves."""
 
+import threading
+
 import numpy as np
 import pytest
 
-from solvers.krylov import fgmres
+from solvers.inner import InnerProduct
+from solvers.krylov import fgmres, fgmres_flow
 
 N = 30
 
@@ -54,3 +57,71 @@ def test_nothing_to_solve(problem):
     x, left = fgmres(lambda v: a @ v, np.zeros(N), lambda v: v, tolerance=1e-8, dimension=5)
     np.testing.assert_array_equal(x, 0.0)
     assert left == 0.0
+
+
+def test_one_reduction_a_vector(problem):
+    a, b = problem
+    reductions, vectors = [], []
+
+    def reduce(mine):
+        reductions.append(mine.size)
+        return mine
+
+    def apply(v):
+        vectors.append(v)
+        return a @ v
+
+    run_flow(fgmres_flow(b, np.copy, tolerance=0.0, dimension=20, inner=InnerProduct(reduce=reduce)), apply)
+    assert len(vectors) == 20
+    assert len(reductions) == 1 + 20
+
+
+def test_halves_on_two_ranks_give_the_whole(problem):
+    """Each rank holds half of every vector; only the reduction joins them."""
+    a, b = problem
+    whole, left = fgmres(lambda v: a @ v, b, np.copy, tolerance=1e-8, dimension=N)
+    barrier, sums, vectors, found = threading.Barrier(2), [None, None], [None, None], [None, None]
+
+    def together(shared, rank, mine):
+        shared[rank] = mine
+        barrier.wait()
+        both = list(shared)
+        barrier.wait()
+        return both
+
+    def rank(r):
+        part = slice(r * N // 2, (r + 1) * N // 2)
+        inner = InnerProduct(reduce=lambda mine: sum(together(sums, r, mine)))
+        flow = fgmres_flow(b[part], np.copy, tolerance=1e-8, dimension=N, inner=inner)
+        found[r] = run_flow(flow, lambda v: a[part] @ np.concatenate(together(vectors, r, v)))
+
+    threads = [threading.Thread(target=rank, args=(r,)) for r in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    np.testing.assert_allclose(np.concatenate([x for x, _ in found]), whole, rtol=1e-9)
+    assert found[0][1] == found[1][1] == pytest.approx(left, rel=1e-6)
+
+
+@pytest.mark.parametrize("condition", [1e2, 1e6, 1e10])
+def test_a_basis_that_loses_its_orthogonality_does_no_harm(condition):
+    """A vector all but within the span of those before it is where one pass of Gram-Schmidt fails."""
+    n = 80
+    random = np.random.default_rng(5)
+    left_vectors, right_vectors = (np.linalg.qr(random.normal(size=(n, n)))[0] for _ in range(2))
+    a = left_vectors * np.geomspace(1, 1 / condition, n) @ right_vectors.T
+    b = a @ random.normal(size=n)
+    x, left = fgmres(lambda v: a @ v, b, np.copy, tolerance=1e-10, dimension=n)
+    true = np.linalg.norm(b - a @ x) / np.linalg.norm(b)
+    assert left < 1e-6
+    assert true < 3 * left + 1e-13
+
+
+def run_flow(flow, apply):
+    try:
+        v = next(flow)
+        while True:
+            v = flow.send(apply(v))
+    except StopIteration as end:
+        return end.value
