@@ -9,17 +9,16 @@ is, and what is known of it, its Gram matrix G = V^T V, goes into the projection
 (|V c|^2 = c^T G c). That presumes nothing of A or of the preconditioner, which may be another in every iteration.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from math import sqrt
 
 import numpy as np
 
 from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.recycling import Apply, Learnt
 from solvers.vectors import combine
 
 CANCELLED = 1e-12  # a vector's square that is less of what it was before its projection is formed anew
-
-Apply = Callable[[np.ndarray], np.ndarray]
 
 
 def fgmres(
@@ -39,23 +38,36 @@ def fgmres(
 
 
 def fgmres_flow(
-    b: np.ndarray, precondition: Apply, *, tolerance: float, dimension: int, inner: InnerProduct = EUCLIDEAN
+    b: np.ndarray,
+    precondition: Apply,
+    *,
+    tolerance: float,
+    dimension: int,
+    inner: InnerProduct = EUCLIDEAN,
+    learnt: Learnt | None = None,
 ) -> Generator[np.ndarray, np.ndarray | None, tuple[np.ndarray, float]]:
-    """The same as a generator: it yields v, is sent A v, and returns. Sent None, it makes do with what it has."""
-    size = inner.norm(b)
+    """The same as a generator: it yields v, is sent A v, and returns. Sent None, it makes do with what it has.
+
+    learnt: products with A that are known, which `precondition` is improved by.
+    """
+    learnt = learnt or Learnt()
+    known = len(learnt.images)
+    products = inner.gram([*learnt.images, b], [b])
+    size = sqrt(products[-1, 0])
     if size == 0:
         return np.zeros_like(b), 0.0
-    basis, images = [b / size], []
+    basis, images, seen = [b / size], [], [products[:-1, 0] / size]  # seen: <c_i, v> of what is learnt
     gram, hessenberg = np.eye(dimension + 1), np.zeros((dimension + 1, dimension))
     y: np.ndarray = np.zeros(0)
     left = 1.0
     for k in range(dimension):
-        image = precondition(basis[k])
+        image = learnt.apply(precondition, basis[k], seen[k])
         new = yield image
         if new is None:
             break
         images.append(image)
-        products = inner.gram([*basis, new], [basis[k], new])
+        products = inner.gram([*learnt.images, *basis, new], [basis[k], new])
+        along_learnt, products = products[:known, 1], products[known:]
         gram[: k + 1, k] = gram[k, : k + 1] = products[:-1, 0]
         along = np.linalg.solve(gram[: k + 1, : k + 1], products[:-1, 1])
         new = combine([new, *basis], [1.0, *(-along)])
@@ -72,6 +84,7 @@ def fgmres_flow(
         if left <= tolerance or not square > 0:
             break
         basis.append(new / hessenberg[k + 1, k])
+        seen.append((along_learnt - along @ np.array(seen)) / hessenberg[k + 1, k])
     x = np.zeros_like(b)
     for c, image in zip(y, images, strict=True):
         x = x + c * image

@@ -33,7 +33,7 @@ from solvers.error_estimate import LEAST_RATE, tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.krylov import Apply, fgmres_flow
 from solvers.noise import measure
-from solvers.recycling import Known, secant_preconditioner
+from solvers.recycling import Known, Learnt, learn
 from solvers.requests import (
     Array,
     Checkpoint,
@@ -122,10 +122,10 @@ def newton_krylov(
         except SingularMatrix:
             yield Note("the operator is singular: on without it")
             precondition = np.negative
-        precondition = secant_preconditioner(precondition, [(v, c - shift * v) for v, c in known], inner)
+        learnt = learn([(v, c - shift * v) for v, c in known], inner)
         poor = not solved or 0 < POOR * before < size
         products = _Products(x, g, shift, DIFFERENCE if step is None and not poor else step, tangent, inner)
-        dx, left = yield from _newton_step(products, precondition, directions or _unchanged, eta, dimension)
+        dx, left = yield from _newton_step(products, precondition, learnt, directions or _unchanged, eta, dimension)
         if step is None and poor and products.step is not None:
             step = products.step
             if step > DIFFERENCE:  # earlier products are noisier than need be
@@ -174,12 +174,17 @@ class _Products:
 
 
 def _newton_step(
-    products: _Products, precondition: Apply, directions: Apply, eta: float, dimension: int
+    products: _Products, precondition: Apply, learnt: Learnt, directions: Apply, eta: float, dimension: int
 ) -> Generator[Any, Any, tuple[np.ndarray, float]]:
     """dx of the header, (n,), and what it leaves of r by the linear model, as a share."""
     b = directions(products.x - products.g)
     krylov = fgmres_flow(
-        b, lambda v: directions(precondition(v)), tolerance=eta, dimension=dimension, inner=products.inner
+        b,
+        lambda v: directions(precondition(v)),
+        tolerance=eta,
+        dimension=dimension,
+        inner=products.inner,
+        learnt=learnt,
     )
     try:
         v = next(krylov)

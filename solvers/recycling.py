@@ -8,41 +8,57 @@ are met all at once; the Jacobian of an earlier Newton step stands for that of t
 Differs from the recycling of M. L. Parks et al., SIAM J. Sci. Comput. 28 (2006), 1651-1674, in that no product has to
 be made anew where A has changed: a flexible Krylov method allows any preconditioner.
 
-Shapes: z_i, c_i, v are (n,).
+The projection is that of the normal equations, so that all it needs of a v are its products with the c_i, which a
+Krylov method forms together with its own: no reduction over ranks beside one for all pairs. It is exact to
+eps cond(C)^2, which DEPENDENT keeps below 1e-3: a preconditioner need not be.
+
+Shapes: z_i, c_i, v are (n,); m pairs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from solvers.inner import InnerProduct
-from solvers.krylov import Apply
+from solvers.vectors import combine
 
 DEPENDENT = 1e-6  # a pair whose c is explained by earlier ones but for this share is left out
 
+Apply = Callable[[np.ndarray], np.ndarray]
 Known = tuple[np.ndarray, np.ndarray]  # z, A z
 
 
-def secant_preconditioner(precondition: Apply, known: Sequence[Known], inner: InnerProduct) -> Apply:
-    """P^-1 of the header, from P_0^-1 and pairs (z, A z); of pairs that say the same the first counts."""
-    directions: list[np.ndarray] = []
-    images: list[np.ndarray] = []  # orthonormal
-    for z, c in known:
-        size = inner.norm(c)
-        for _ in range(2):
-            for direction, image in zip(directions, images, strict=True):
-                along = inner.dot(image, c)
-                z, c = z - along * direction, c - along * image
-        left = inner.norm(c)
-        if left > DEPENDENT * size:
-            directions.append(z / left)
-            images.append(c / left)
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """Pairs (z_i, c_i) whose c_i are independent, and the matrix of <c_i, c_j>, (m, m); by default none."""
 
-    def apply(v: np.ndarray) -> np.ndarray:
-        found = np.zeros_like(v)
-        for direction, image in zip(directions, images, strict=True):
-            along = inner.dot(image, v)
-            found, v = found + along * direction, v - along * image
-        return found + precondition(v)
+    directions: list[np.ndarray] = field(default_factory=list)
+    images: list[np.ndarray] = field(default_factory=list)
+    gram: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
-    return apply
+    def apply(self, precondition: Apply, v: np.ndarray, products: np.ndarray) -> np.ndarray:
+        """P^-1 v of the header, from P_0^-1 and the products <c_i, v>, (m,)."""
+        if not self.images:
+            return precondition(v)
+        along = np.linalg.solve(self.gram, products)
+        rest = precondition(combine([v, *self.images], [1.0, *(-along)]))
+        return combine([rest, *self.directions], [1.0, *along])
+
+
+def learn(known: Sequence[Known], inner: InnerProduct) -> Learnt:
+    """What pairs (z, A z) say; of pairs that say the same the first counts. One reduction."""
+    images = [c for _, c in known]
+    products = inner.gram(images, images)
+    kept: list[int] = []
+    for j in range(len(known)):
+        square = products[j, j]
+        explained = products[kept, j] @ np.linalg.solve(products[np.ix_(kept, kept)], products[kept, j])
+        if square - explained > DEPENDENT**2 * square:
+            kept.append(j)
+    scale = 1 / np.sqrt(np.diag(products)[kept])
+    directions, images = (
+        [c * vector for c, vector in zip(scale, vectors, strict=True)]
+        for vectors in ([known[j][0] for j in kept], [images[j] for j in kept])
+    )
+    return Learnt(directions, images, products[np.ix_(kept, kept)] * np.outer(scale, scale))

@@ -5,8 +5,9 @@ import threading
 import numpy as np
 import pytest
 
-from solvers.inner import InnerProduct
+from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.krylov import fgmres, fgmres_flow
+from solvers.recycling import learn
 
 N = 30
 
@@ -59,8 +60,11 @@ def test_nothing_to_solve(problem):
     assert left == 0.0
 
 
-def test_one_reduction_a_vector(problem):
+@pytest.mark.parametrize("pairs", [0, 5])
+def test_one_reduction_a_vector(problem, pairs):
+    """Whatever is learnt of the matrix."""
     a, b = problem
+    learnt = learn([(z, a @ z) for z in np.random.default_rng(8).normal(size=(pairs, N))], EUCLIDEAN)
     reductions, vectors = [], []
 
     def reduce(mine):
@@ -71,7 +75,8 @@ def test_one_reduction_a_vector(problem):
         vectors.append(v)
         return a @ v
 
-    run_flow(fgmres_flow(b, np.copy, tolerance=0.0, dimension=20, inner=InnerProduct(reduce=reduce)), apply)
+    inner = InnerProduct(reduce=reduce)
+    run_flow(fgmres_flow(b, np.copy, tolerance=0.0, dimension=20, inner=inner, learnt=learnt), apply)
     assert len(vectors) == 20
     assert len(reductions) == 1 + 20
 
@@ -102,6 +107,22 @@ def test_halves_on_two_ranks_give_the_whole(problem):
         thread.join(60)
     np.testing.assert_allclose(np.concatenate([x for x, _ in found]), whole, rtol=1e-9)
     assert found[0][1] == found[1][1] == pytest.approx(left, rel=1e-6)
+
+
+def test_what_is_learnt_is_what_a_preconditioner_would_be(problem):
+    """The products with what is learnt are carried along, and not formed from the vector itself."""
+    a, b = problem
+    learnt = learn([(z, a @ z) for z in np.random.default_rng(8).normal(size=(12, N))], EUCLIDEAN)
+
+    def improved(v):
+        return learnt.apply(np.copy, v, EUCLIDEAN.gram(learnt.images, [v])[:, 0])
+
+    expected, left = fgmres(lambda v: a @ v, b, improved, tolerance=0.0, dimension=8)
+    flow = fgmres_flow(b, np.copy, tolerance=0.0, dimension=8, learnt=learnt)
+    x, found = run_flow(flow, lambda v: a @ v)
+    np.testing.assert_allclose(x, expected, rtol=1e-8)
+    assert found == pytest.approx(left)
+    assert found < 0.9 * fgmres(lambda v: a @ v, b, np.copy, tolerance=0.0, dimension=8)[1]
 
 
 @pytest.mark.parametrize("condition", [1e2, 1e6, 1e10])
