@@ -7,15 +7,16 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 RUNS ?= runs
 
-.PHONY: demo test lint format docs bench venv clean help
+.PHONY: demo test lint format docs bench venv distributed clean help
 
 help:
-	@echo "make demo   accelerate a real ocean model, kill it, resume it, write the report (minutes)"
-	@echo "make test   run the tests"
-	@echo "make lint   ruff and mypy"
-	@echo "make docs   build the documentation into site/"
-	@echo "make bench  run the benchmarks"
-	@echo "make clean  remove .venv and what was built (runs are left alone)"
+	@echo "make demo          accelerate a real ocean model, kill it, resume it, write the report (minutes)"
+	@echo "make test          run the tests"
+	@echo "make lint          ruff and mypy"
+	@echo "make distributed   install MPI, PETSc and what talks to them (minutes)"
+	@echo "make docs          build the documentation into site/"
+	@echo "make bench         run the benchmarks"
+	@echo "make clean         remove .venv and what was built (runs are left alone)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -35,10 +36,15 @@ $(DEV_STAMP): $(STAMP)
 
 venv: $(DEV_STAMP)
 
+distributed: $(STAMP)
+	PIP_CONSTRAINT=$(CONSTRAINTS) $(BIN)/python -m spinup.distributed.stack
+
 demo: $(STAMP)
 	BIN=$(BIN) RUNS=$(RUNS) bash benchmarks/demo.sh
 
 test: $(DEV_STAMP)
+	@$(BIN)/python -c 'from mpi4py import MPI; import petsc4py' 2>/dev/null || \
+	  echo "the tests on many ranks are left out: they need MPI and PETSc, make distributed"
 	$(BIN)/python -m pytest
 
 lint: $(DEV_STAMP)

@@ -14,7 +14,7 @@ def installed(methods: Sequence[str]) -> Iterator[str]:
     """Those of the methods and peers that can be run here; says of the others that they are left out."""
     for method in methods:
         if method in PEERS and not PEERS[method].installed:
-            print(f"{method} is left out: {PEERS[method].module} is not installed (extras: peers, petsc)")
+            print(f"{method} is left out: {PEERS[method].module} is not installed (extra peers; make distributed)")
         else:
             yield method
 

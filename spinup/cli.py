@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from spinup.distributed.ranks import several, started, world
 from spinup.errors import SpinupError, StoreError, UsageError
 from spinup.methods import METHODS, check_method
 from spinup.options import parse_sets
@@ -262,11 +263,25 @@ def main() -> None:
     except _EndedAtOnce as error:
         error_console.print(str(error), soft_wrap=True, highlight=False, markup=False)
         sys.exit(STOPPED)
-    except SpinupError as error:
+    except SpinupError as error:  # on several ranks one of all of them
         if "--debug" in sys.argv:
             traceback.print_exception(error)
-        error_console.print(f"spinup: {error}", soft_wrap=True, highlight=False, markup=False, style="red")
+        if _leads():
+            error_console.print(f"spinup: {error}", soft_wrap=True, highlight=False, markup=False, style="red")
         sys.exit(STORE if isinstance(error, StoreError) else USAGE)
+    except Exception as error:
+        if started() == 1:
+            raise
+        traceback.print_exception(error)
+        world().comm.Abort(1)  # the others would wait for this one for ever
+
+
+def _leads() -> bool:
+    """Whether this is the process that prints."""
+    with contextlib.suppress(UsageError):  # without mpi4py, which is what is to be said then
+        ranks = several()
+        return ranks is None or ranks.rank == 0
+    return True
 
 
 class _EndedAtOnce(Exception):
@@ -286,11 +301,13 @@ def _ending_at_once(run: Path) -> Iterator[None]:
 def _progress(as_json: bool) -> Any:
     if as_json:
         return JsonProgress()
-    return LiveProgress(out_console) if out_console.is_terminal else LineProgress()
+    return LiveProgress(out_console) if out_console.is_terminal and started() == 1 else LineProgress()
 
 
 def _finish(result: Any, as_json: bool) -> None:
     code = EXIT_CODES[result.outcome.value]
+    if not _leads():
+        raise typer.Exit(code)
     if as_json:
         print(
             json.dumps(

@@ -30,15 +30,8 @@ def examine() -> list[Check]:
         _tried("a Veros setup imports", _veros, "pip install 'veros>=1.7,<1.8'"),
         _tried("a store can be written", _store, "free space, or set TMPDIR to a folder that can be written"),
         _cases(),
-        _extra(
-            "mpi",
-            ("mpi4py", "mpi4jax"),
-            "Open MPI (Debian: apt-get install libopenmpi-dev), then pip install 'spinup[mpi]'",
-        ),
-        _extra(
-            "petsc", ("petsc4py",), "Debian: apt-get install libpetsc-real-dev, then petsc4py of that PETSc's version"
-        ),
-        _extra("umfpack", ("kvxopt.umfpack",), "pip install 'spinup[umfpack]' (faster sparse LU factors; GPL)"),
+        *_distributed(),
+        _extra("extra [umfpack]", ("kvxopt.umfpack",), "pip install 'spinup[umfpack]' (faster sparse LU factors; GPL)"),
         _gpu(),
         _compiler_cache(),
     ]
@@ -111,7 +104,30 @@ def _extra(name: str, modules: tuple[str, ...], mend: str) -> Check:
             importlib.import_module(module)
         except Exception as error:  # an MPI library that does not load raises RuntimeError
             missing.append(f"{module}: {error}")
-    return Check(f"extra [{name}]", not missing, "; ".join(missing) or "works", mend if missing else "", optional=True)
+    return Check(name, not missing, "; ".join(missing) or "works", mend if missing else "", optional=True)
+
+
+def _distributed() -> list[Check]:
+    """What many ranks need: each part by itself, for they are installed by different hands."""
+    from spinup.distributed.petsc import NoPETSc, find
+    from spinup.distributed.stack import HOW
+
+    build = "make distributed, or in an environment of your own: python -m spinup.distributed.stack"
+    try:
+        petsc, found, mend = (there := find()), str(there or "not found"), "" if there else HOW
+    except NoPETSc as error:
+        petsc, found, mend = None, str(error), HOW
+    mpiexec = shutil.which("mpiexec")
+    checks = [
+        Check("MPI", mpiexec is not None, mpiexec or "no mpiexec in PATH", "" if mpiexec else HOW, optional=True),
+        Check("PETSc", petsc is not None, found, mend, optional=True),
+        _extra("mpi4py", ("mpi4py.MPI",), build),
+        _extra("mpi4jax", ("mpi4jax",), build),
+        _extra("petsc4py", ("petsc4py.PETSc",), build),
+    ]
+    if petsc and checks[-1].ok and not petsc.fits(made := version("petsc4py")):
+        checks[-1] = Check("petsc4py", False, f"{made} was made for another PETSc than {petsc}", build, optional=True)
+    return checks
 
 
 def _gpu() -> Check:

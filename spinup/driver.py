@@ -22,6 +22,7 @@ from solvers import (
     Stop,
     Tangent,
 )
+from spinup.distributed.shared_store import SharedStore
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.estimate import ErrorEstimator
 from spinup.maps import NO_TANGENT, FixedPointMap, control_variates, has_tangent
@@ -30,6 +31,7 @@ from spinup.stopping import StopFlag
 from spinup.store import RunStore
 from spinup.store.journal import Record
 
+PATIENCE = 20.0  # seconds that a rank whose model failed waits for the others, beside the longest evaluation so far
 REPLAY_TOLERANCE = 1e-10  # of the variable's largest value; a replayed request that differs by more is another request
 
 
@@ -43,7 +45,7 @@ class Driver:
     """
 
     model: FixedPointMap
-    store: RunStore
+    store: RunStore | SharedStore
     start_flow: Callable[[dict[str, Any] | None, Stop], Flow]
     good_enough: Callable[[list[Record]], bool]
     budget_years: float
@@ -71,7 +73,7 @@ class Driver:
                             return self._cut_and_rerun(logged)
                         logged, extra = logged + 1, 0.0
                     case Evaluate() | Tangent():
-                        if self.flag.requested:
+                        if self.model.layout.any(self.flag.requested):
                             return Outcome.STOPPED
                         if self._spent(extra + self._cost(request)):
                             return Outcome.BUDGET
@@ -82,7 +84,7 @@ class Driver:
                         logged, extra = logged + 1, 0.0
                     case Operator(x, border):
                         kept = self.ahead.pop(logged, None) or self.store.load_operator(logged)
-                        if kept is None and self.flag.requested:
+                        if kept is None and self.model.layout.any(self.flag.requested):
                             return Outcome.STOPPED
                         if kept is None and self._spent(self.model.operator_years + self._last_years()):
                             return Outcome.BUDGET
@@ -206,19 +208,29 @@ class Driver:
         """What the call gave, its first entry finite, or a Failure; and what there is to record of it so far."""
         began = time.perf_counter()
         found: Any
+        failure: str | None = None
+        mistake: str | None = None
+        wrong: Exception | None = None
         try:
             found = call()
             self.model.layout.check_finite(found[0])
         except ModelFailure as error:
-            found = Failure(str(error))
+            failure = str(error)
         except SpinupError:
             raise
         except Exception as error:
-            raise UsageError(
+            wrong = error
+            mistake = (
                 f"evaluation {len(self.store.records)}: {self.model.name} raised {type(error).__name__}: {error}; "
                 f"the evaluations before it are safe: start the mended case from them, --start {self.store.path}"
-            ) from error
+            )
         wall, years = time.perf_counter() - began, self._years(request)
+        patience = PATIENCE + max((r["wall_seconds"] for r in self.store.records), default=0.0)
+        told = self.model.layout.first(mistake or failure, patience)  # by one rank: it is so on all
+        if self.model.layout.any(mistake is not None):
+            raise UsageError(told) from wrong
+        if told is not None:
+            found = Failure(told)
         return found, {
             "phase": self._phase(),
             "failure": found.reason if isinstance(found, Failure) else None,
@@ -256,7 +268,7 @@ class Driver:
         pairs = [(request.x, self.store.fields(number, before=True))]
         if isinstance(request, Tangent):
             pairs.append((request.v, self.store.tangent(number, direction=True)))
-        if not all(self._same(np.asarray(asked), layout.pack(logged)) for asked, logged in pairs):
+        if layout.any(not all(self._same(np.asarray(asked), layout.pack(logged)) for asked, logged in pairs)):
             return None
         failure = record["failure"]
         if failure is not None:

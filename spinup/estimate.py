@@ -23,6 +23,7 @@ from solvers import Evaluate, SingularMatrix, StepOperator
 from solvers.error_estimate import LEAST_RATE, tendency_inverse
 from solvers.secant_error import PAIRS, SecantError
 from solvers.tendency import memory_needed
+from spinup.distributed.shared_store import SharedStore
 from spinup.maps import FixedPointMap
 from spinup.state import Layout, State
 from spinup.store import RunStore
@@ -48,7 +49,7 @@ class ErrorEstimator:
     note: told once how much memory the run's solves take, before the first of them.
     """
 
-    def __init__(self, model: FixedPointMap, store: RunStore, note: Callable[[str], None]) -> None:
+    def __init__(self, model: FixedPointMap, store: RunStore | SharedStore, note: Callable[[str], None]) -> None:
         self._model = model
         self._store = store
         self._note = note

@@ -15,7 +15,8 @@ import numpy as np
 
 from solvers import Flow, Outcome, Stop
 from spinup.case import Case, defines_case, import_case, load_case
-from spinup.devices import check_one_process
+from spinup.distributed.ranks import Ranks, several, together
+from spinup.distributed.shared_store import SharedStore, created, resumed
 from spinup.driver import Driver
 from spinup.errors import SpinupError, StoreError, UsageError
 from spinup.estimate import ErrorEstimator
@@ -104,11 +105,11 @@ def run(
     StoreFull
         The disk filled up; the run can be resumed.
     """
-    check_one_process()
+    ranks = several()
     case = case if isinstance(case, Case) else load_case(case)
-    progress = progress or Progress()
+    progress = _of_leader(ranks, progress)
     path = Path(out)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if _shared(ranks, path.exists() and (not path.is_dir() or any(path.iterdir()))):
         raise UsageError(occupied(path))
     chosen = method or case.method
     own = case.settings if chosen == case.method else {}
@@ -132,7 +133,7 @@ def run(
     if header["start_periods"] < 0:
         raise UsageError(f"start_periods = {header['start_periods']} must not be negative")
     with stop_on_signals(progress.note) as flag:
-        return _start(case, chosen, header, start, path, progress, flag, change)
+        return _start(case, chosen, _shared(ranks, header), start, path, progress, flag, change, ranks)
 
 
 def _start(
@@ -144,22 +145,25 @@ def _start(
     progress: Progress,
     flag: StopFlag,
     change: Change | None,
+    ranks: Ranks | None,
 ) -> RunResult:
     """Build the map, make the store, and drive."""
     restart = isinstance(start, (str, os.PathLike)) and Path(start).is_file()
     other = None if restart else _read_start(start)
     progress.note(f"building {case.name}")
-    model = built(case)
+    model = _built_on(ranks, case)
     check_names(model)
     check_capability(chosen, header["settings"], model)
     if restart:
         other = _read_restart(model, Path(str(start)))
+    elif other is not None and not isinstance(start, Mapping):
+        other = _my_part(other, model)
     origin = "given in Python" if isinstance(start, Mapping) else str(start)
-    first = model.start() if other is None else _fitting(other, model, origin)
+    first = model.start() if other is None else together(ranks, lambda: _fitting(other, model, origin))
     origin = "the map's own start" if other is None else origin
     if change is not None:
         first, origin = change.of(model, first), f"{origin}, {change.words}"
-    model.layout.check_start(model.fields(first))
+    together(ranks, lambda: model.layout.check_start(model.fields(first)))
     converged_below(header["tolerance"], header["tolerance_unit"], model.layout)
     cost = model.members * model.years
     if header["budget_years"] < cost * (1 - 1e-12):
@@ -172,7 +176,7 @@ def _start(
         map=model.describe(),
         years_per_evaluation=model.years,
     )
-    with RunStore.create(path, full, model, first) as store_:
+    with created(path, full, model, first) as store_:
         return _drive(model, store_, progress, flag)
 
 
@@ -193,20 +197,22 @@ def resume(
     ------
     UsageError, RunLocked, StoreError
     """
-    check_one_process()
+    ranks = several()
     changes = {
         "budget_years": None if budget is None else parse_years(budget),
         **({} if tolerance is None else parse_tolerance(tolerance)),
     }
     path = Path(path)
-    progress = progress or Progress()
+    progress = _of_leader(ranks, progress)
     with (
         stop_on_signals(progress.note) as flag,
-        RunStore.resume(path) as store,
+        resumed(path, ranks) as store,
         stored_case(store.header, case, progress) as found,
     ):
-        model = built(found)
-        _fitting(store.state(-1), model, f"of run {path}")
+        model = _built_on(ranks, found)
+        if isinstance(store, SharedStore):
+            store.of(model)
+        together(ranks, lambda: _fitting(store.state(-1), model, f"of run {path}"))
         if differing := _differences(store.header.map, model.describe()):
             raise UsageError(
                 f"run {path} was made with another map ({differing}): resume it with the case it was made with, "
@@ -224,6 +230,36 @@ def resume(
         return _drive(model, store, progress, flag)
 
 
+def _of_leader(ranks: Ranks | None, progress: Progress | None) -> Progress:
+    """What the leading rank tells; the others tell nothing."""
+    return progress if progress is not None and (ranks is None or ranks.rank == 0) else Progress()
+
+
+def _shared(ranks: Ranks | None, value: Any) -> Any:
+    """That of the leading rank."""
+    return value if ranks is None else ranks.share(value)
+
+
+def _built_on(ranks: Ranks | None, case: Case) -> FixedPointMap:
+    """The map of a case. Raises UsageError where each of several ranks would do the whole of it."""
+    model = together(ranks, lambda: built(case))
+    if ranks is not None and model.layout.split is None:
+        raise UsageError(
+            f"{model.name} is a map for one process, and mpiexec started {ranks.size}: start it without mpiexec (it "
+            "uses the cores of this machine by itself), or say which part each has, spinup.distributed.OnRanks"
+        )
+    return model
+
+
+def _my_part(whole: State, model: FixedPointMap) -> State:
+    """A full state of all cells to one of this rank's."""
+    parts = model.layout.split
+    if parts is None:
+        return whole
+    known = template(model)
+    return {n: parts.mine(value, model.dims(n)) if n in known else value for n, value in whole.items()}
+
+
 def built(case: Case) -> FixedPointMap:
     """The map of a case. Whatever the case's own code raises is the user's to mend."""
     try:
@@ -234,7 +270,7 @@ def built(case: Case) -> FixedPointMap:
         raise UsageError(f"case {case.name} cannot be built: {type(error).__name__}: {error}") from error
 
 
-def _drive(model: FixedPointMap, store: RunStore, progress: Progress, flag: StopFlag) -> RunResult:
+def _drive(model: FixedPointMap, store: RunStore | SharedStore, progress: Progress, flag: StopFlag) -> RunResult:
     header = store.header
     layout = model.layout
     x0 = layout.pack(model.fields(store.state(-1)))

@@ -5,15 +5,18 @@ A model's full state is a dictionary of arrays, as the model keeps them. Of thes
 the last evaluation. The `Layout` knows the accelerated ones on their grid; land is never in the vector.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvers import InnerProduct
 from spinup.errors import ModelFailure, UsageError
+
+if TYPE_CHECKING:
+    from spinup.distributed.split import Split
 
 State = dict[str, Any]
 Fields = dict[str, Any]
@@ -25,7 +28,8 @@ class Variable:
 
     mask and volume have the variable's shape; the mask is True in the ocean. `scale` is the change
     that counts as one unit in the inner product (in `units`); `bounds` are the physical limits a
-    solver's candidate is projected on.
+    solver's candidate is projected on. `whole` is the volume of the ocean cells of all ranks, where
+    this one holds a part of them.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Variable:
     scale: float = 1.0
     bounds: tuple[float, float] | None = None
     volume_units: str = "m3"
+    whole: float | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,7 +57,7 @@ class Variable:
     def weights(self) -> np.ndarray:
         """Volume fraction of each ocean cell, (size,)."""
         volume = self.volume[self.mask]
-        return volume / volume.sum()
+        return volume / (volume.sum() if self.whole is None else self.whole)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +71,14 @@ class Coordinate:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """How the accelerated variables make up one vector of shape (n,)."""
+    """How the accelerated variables make up one vector of shape (n,).
+
+    With `split` all this is of the cells of one rank; norms, rms, means and what is agreed upon are of all ranks.
+    """
 
     variables: tuple[Variable, ...]
     coords: dict[str, Coordinate] = field(default_factory=dict)
+    split: "Split | None" = None
 
     @cached_property
     def size(self) -> int:
@@ -105,17 +114,32 @@ class Layout:
         """Volume-weighted inner product: its norm is the rms over variables and ocean, each
         variable in units of its scale."""
         weights = [v.weights / (v.scale**2 * len(self.variables)) for v in self.variables]
-        return InnerProduct(np.concatenate(weights))
+        return InnerProduct(np.concatenate(weights), None if self.split is None else self.split.ranks.total)
 
     def rms(self, x: Any) -> dict[str, float]:
         """Volume-weighted rms of each variable of the vector x, in the variable's units."""
         x = np.asarray(x)
-        return {v.name: float(np.sqrt(np.sum(v.weights * x[self.slices[v.name]] ** 2))) for v in self.variables}
+        squares = self.total([np.sum(v.weights * x[self.slices[v.name]] ** 2) for v in self.variables])
+        return {v.name: float(np.sqrt(square)) for v, square in zip(self.variables, squares, strict=True)}
 
     def means(self, x: Any) -> dict[str, float]:
         """Volume mean of each variable of the vector x, in the variable's units."""
         x = np.asarray(x)
-        return {v.name: float(np.sum(v.weights * x[self.slices[v.name]])) for v in self.variables}
+        means = self.total([np.sum(v.weights * x[self.slices[v.name]]) for v in self.variables])
+        return {v.name: float(mean) for v, mean in zip(self.variables, means, strict=True)}
+
+    def total(self, mine: Sequence[float]) -> np.ndarray:
+        """Sums over the cells of this rank to those over all cells: one reduction."""
+        sums = np.array(mine, dtype=float)
+        return sums if self.split is None else self.split.ranks.total(sums)
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any rank."""
+        return flag if self.split is None else self.split.ranks.any(flag)
+
+    def first(self, words: str | None, patience: float) -> str | None:
+        """The words of the first rank that has any; see `Ranks.first`."""
+        return words if self.split is None else self.split.ranks.first(words, patience)
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:

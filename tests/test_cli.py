@@ -203,9 +203,11 @@ def test_a_device_that_is_not_there(tmp_path):
     refused("pip install 'spinup[gpu]'", "run", "acc-coarse", "--out", tmp_path / "run", env=environment)
 
 
-def test_several_ranks(tmp_path):
-    environment = os.environ | {"OMPI_COMM_WORLD_SIZE": "2"}
-    refused("start it without mpiexec", "run", LINEAR, "--out", tmp_path / "run", env=environment)
+def test_several_ranks_without_mpi4py(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(UsageError, match=r"several ranks need mpi4py and MPI .*`spinup doctor` says how to get them"):
+        spinup.run(LINEAR, out=tmp_path / "run")
 
 
 def test_completion_knows_the_commands():

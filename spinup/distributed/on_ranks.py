@@ -1,0 +1,102 @@
+"""A map of which every rank has a part: the same map, with a layout that knows of the others."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from spinup.distributed.ranks import Ranks
+from spinup.distributed.split import Split, split
+from spinup.errors import UsageError
+from spinup.maps import FixedPointMap
+from spinup.state import Coordinate, Layout, State, Variable
+
+
+class OnRanks:
+    """`model`, a map of this rank's cells, as one of those of all ranks; its function exchanges what cells at the edge
+    need, by `ranks.comm`.
+
+    mine : by dimension that is split, the cells of this rank, a slice of the whole, and how many the whole has.
+
+    It takes whole periods: a time step of the model's own, its tendency or its derivative would be of one rank. Raises
+    UsageError where the parts are not the whole, or the model conserves totals, which would be those of one rank.
+    """
+
+    has_operator = has_steps = has_tangent = False
+    cycle_steps = 0
+    no_circulation = "no operator on several ranks"
+
+    def __init__(self, model: FixedPointMap, ranks: Ranks, mine: Mapping[str, tuple[slice, int]]) -> None:
+        if model.conserved:
+            raise UsageError(f"{model.name} conserves totals, which is not kept on several ranks yet: leave it out")
+        self._model = model
+        self._split = split(ranks, mine)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_model":
+            raise AttributeError(name)
+        return getattr(self._model, name)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """That of this rank's cells."""
+        own = self._model.layout
+        volumes = self._split.ranks.total(np.array([v.volume[v.mask].sum() for v in own.variables]))
+        variables = [replace(v, whole=float(volume)) for v, volume in zip(own.variables, volumes, strict=True)]
+        return Layout(tuple(variables), own.coords, self._split)
+
+    def describe(self) -> dict[str, Any]:
+        """Settings that define the map, whatever the number of ranks."""
+        told = self._model.describe()
+        if "shapes" in told:
+            shapes = told["shapes"].items()
+            told = told | {"shapes": {n: list(self._split.shape(tuple(s), self._model.dims(n))) for n, s in shapes}}
+        return told
+
+
+def whole_map(model: FixedPointMap) -> Any:
+    """What a store asks of a map, of the cells of all ranks: on the leading one; None on the others."""
+    layout = whole_layout(model.layout)
+    if layout is None:
+        return None
+    return SimpleNamespace(
+        layout=layout,
+        years=model.years,
+        diagnostics=model.diagnostics,
+        contents=model.contents,
+        rigid_lid=model.rigid_lid,
+        dims=model.dims,
+        attrs=model.attrs,
+    )
+
+
+def whole_layout(layout: Layout) -> Layout | None:
+    """The layout of the cells of all ranks, on the leading one; None on the others."""
+    parts = layout.split
+    assert parts is not None
+    variables: list[Variable] = []
+    for v in layout.variables:
+        mask, volume = parts.gather(v.mask, v.dims), parts.gather(v.volume, v.dims)
+        if mask is not None and volume is not None:
+            variables.append(replace(v, mask=mask, volume=volume, whole=None))
+    coords = {name: (c, parts.gather(c.values, c.dims)) for name, c in layout.coords.items()}
+    if not variables:
+        return None
+    return Layout(
+        tuple(variables), {n: Coordinate(c.dims, v, c.attrs) for n, (c, v) in coords.items() if v is not None}
+    )
+
+
+def gathered(parts: Split, model: FixedPointMap, state: State) -> State:
+    """A full state of all cells on the leading rank; of no use on the others."""
+    return {name: parts.gather(value, model.dims(name)) for name, value in state.items()}
+
+
+def scattered(parts: Split, model: FixedPointMap, state: State | None) -> State:
+    """This rank's part of the leading rank's full state."""
+    told: Any = None if state is None else list(state)
+    names = parts.ranks.share(told)
+    return {name: parts.scatter(None if state is None else np.asarray(state[name]), model.dims(name)) for name in names}

@@ -1,0 +1,127 @@
+"""The processes that `mpiexec` started, and what they tell each other."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from spinup.errors import SpinupError, UsageError
+
+COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")  # what launchers set
+
+USAGE = 2  # the exit code of a mistake in a case
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """All ranks of an MPI communicator (mpi4py's). Every method is to be called by all of them."""
+
+    comm: Any
+
+    @property
+    def rank(self) -> int:
+        """This one's number; 0 leads: it alone writes and prints."""
+        return self.comm.Get_rank()
+
+    @property
+    def size(self) -> int:
+        return self.comm.Get_size()
+
+    def total(self, mine: np.ndarray) -> np.ndarray:
+        """The sum over ranks of a float64 array, the same bits on each. One reduction."""
+        found = np.empty_like(mine)
+        self.comm.Allreduce(mine, found)
+        return found
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any of them."""
+        return bool(self.total(np.array([float(flag)]))[0])
+
+    def all(self, flag: bool) -> bool:
+        """Whether it is so on all of them."""
+        return not self.any(not flag)
+
+    def first(self, words: str | None, patience: float) -> str | None:
+        """The words of the first rank that has any.
+
+        Where the others do not come to hear them within so many seconds, since they wait for this one in the model, all
+        ranks are ended, and the words are printed.
+        """
+        met, until = self.comm.Ibarrier(), time.monotonic() + patience
+        if words is None:
+            met.Wait()
+        while not met.Test():
+            if time.monotonic() > until:
+                print(f"spinup: {words} (on rank {self.rank}; the others wait for it)", file=sys.stderr, flush=True)
+                self.comm.Abort(USAGE)
+            time.sleep(0.01)
+        return next((w for w in self.comm.allgather(words) if w is not None), None)
+
+    def share(self, value: T) -> T:
+        """That of the leading rank."""
+        return self.comm.bcast(value)
+
+    def lead(self, work: Callable[[], T]) -> T:
+        """What work by the leading rank alone gives, or raises, on all of them."""
+        found: Any = None
+        if self.rank == 0:
+            try:
+                found = True, work()
+            except SpinupError as error:
+                found = False, error
+        done, value = self.share(found)
+        if not done:
+            raise value
+        return value
+
+    def part(self, cells: int) -> slice:
+        """This rank's share of so many cells of a dimension, as even as it goes.
+
+        Raises UsageError where there are fewer cells than ranks.
+        """
+        if cells < self.size:
+            raise UsageError(f"{cells} cells are too few for {self.size} ranks: start fewer")
+        return slice(self.rank * cells // self.size, (self.rank + 1) * cells // self.size)
+
+
+def started() -> int:
+    """How many processes a launcher says that it started."""
+    return max(int(os.environ.get(name, "1")) for name in COUNTS)
+
+
+def several() -> Ranks | None:
+    """All processes, where there is more than one. Raises UsageError where mpi4py does not work."""
+    return world() if started() > 1 else None
+
+
+def together(ranks: Ranks | None, work: Callable[[], T]) -> T:
+    """What work by every rank gives this one. Raises what is wrong on one of them on all."""
+    if ranks is None:
+        return work()
+    found: Any = None
+    wrong: SpinupError | None = None
+    try:
+        found = work()
+    except SpinupError as error:
+        wrong = error
+    for any_wrong in ranks.comm.allgather(wrong):
+        if any_wrong is not None:
+            raise any_wrong
+    return found
+
+
+def world() -> Ranks:
+    """All processes that `mpiexec` started. Raises UsageError where mpi4py does not work."""
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(
+            f"several ranks need mpi4py and MPI ({error}): `spinup doctor` says how to get them"
+        ) from error
+    return Ranks(MPI.COMM_WORLD)

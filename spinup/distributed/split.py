@@ -1,0 +1,85 @@
+"""Which cells of a grid each rank holds, and how the whole comes together on the leading one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from spinup.distributed.ranks import Ranks
+from spinup.errors import UsageError
+
+Part = dict[str, tuple[int, int]]  # by dimension: first cell, and the one after the last
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """sizes: cells of the whole in each dimension that is split. parts: what each rank holds of them."""
+
+    ranks: Ranks
+    sizes: dict[str, int]
+    parts: tuple[Part, ...]
+
+    def shape(self, shape: tuple[int, ...], dims: tuple[str, ...]) -> tuple[int, ...]:
+        """That of the whole of which this rank has a block of this shape."""
+        return tuple(self.sizes.get(dim, n) for dim, n in zip(dims, shape, strict=True))
+
+    def mine(self, whole: Any, dims: tuple[str, ...]) -> Any:
+        """This rank's block of an array that it has the whole of."""
+        return whole[self._block(self.ranks.rank, dims)]
+
+    def gather(self, block: Any, dims: tuple[str, ...]) -> np.ndarray | None:
+        """The whole on the leading rank, None on the others. What is split in no dimension is the leading rank's."""
+        block, comm = np.asarray(block, order="C"), self.ranks.comm
+        if not set(dims) & set(self.sizes):
+            return block if self.ranks.rank == 0 else None
+        if self.ranks.rank:
+            comm.Send(block, 0)
+            return None
+        whole = np.empty(self.shape(block.shape, dims), block.dtype)
+        whole[self._block(0, dims)] = block
+        for rank in range(1, self.ranks.size):
+            where = self._block(rank, dims)
+            room = np.empty_like(whole[where], order="C")
+            comm.Recv(room, rank)
+            whole[where] = room
+        return whole
+
+    def scatter(self, whole: np.ndarray | None, dims: tuple[str, ...]) -> np.ndarray:
+        """This rank's block of an array of which the leading rank has the whole."""
+        comm = self.ranks.comm
+        told: Any = None if whole is None else (whole.shape, whole.dtype)
+        shape, dtype = self.ranks.share(told)
+        if whole is None:
+            first = [self.parts[self.ranks.rank].get(dim, (0, n)) for dim, n in zip(dims, shape, strict=True)]
+            block = np.empty([b - a for a, b in first], dtype)
+            comm.Recv(block, 0)
+            return block
+        for rank in range(1, self.ranks.size):
+            comm.Send(np.asarray(whole[self._block(rank, dims)], order="C"), rank)
+        return np.array(self.mine(whole, dims), order="C")
+
+    def _block(self, rank: int, dims: tuple[str, ...]) -> tuple[slice, ...]:
+        part = self.parts[rank]
+        return tuple(slice(*part[dim]) if dim in part else slice(None) for dim in dims)
+
+
+def split(ranks: Ranks, mine: Mapping[str, tuple[slice, int]]) -> Split:
+    """mine: by dimension, the cells of this rank and how many there are in all. Raises UsageError, on all ranks, where
+    these are not as many on every rank, or the parts are not the whole."""
+    told = ranks.comm.allgather({dim: (part.start, part.stop, size) for dim, (part, size) in mine.items()})
+    sizes = {dim: size for dim, (_, size) in mine.items()}
+    if any({dim: size for dim, (_, _, size) in of.items()} != sizes for of in told):
+        raise UsageError("the ranks are not told of the same grid")
+    parts: tuple[Part, ...] = tuple({dim: (a, b) for dim, (a, b, _) in of.items()} for of in told)
+    apart = all(
+        any(a[dim][1] <= b[dim][0] or b[dim][1] <= a[dim][0] for dim in sizes)
+        for i, a in enumerate(parts)
+        for b in parts[:i]
+    )
+    inside = all(0 <= a < b <= sizes[dim] for part in parts for dim, (a, b) in part.items())
+    cells = sum(prod(b - a for a, b in part.values()) for part in parts)
+    if not (apart and inside and cells == prod(sizes.values())):
+        raise UsageError(f"the parts of {', '.join(sizes)} that the ranks hold overlap, or are not the whole: {parts}")
+    return Split(ranks, sizes, parts)

@@ -1,0 +1,33 @@
+"""Run the ring by every method that needs no operator, in one start of Python: mpiexec -n N python ring_program.py OUT.
+
+METHODS are also what tests/test_ranks.py goes through.
+"""
+
+import sys
+from pathlib import Path
+
+METHODS = {
+    "picard": ("picard", {}, 30),
+    "anderson": ("anderson", {"depth": 10}, 150),
+    "anderson-type-1": ("anderson", {"depth": 10, "type": 1}, 150),
+    "ngmres": ("ngmres", {}, 150),
+    "extrapolation": (
+        "extrapolation",
+        {"dimension": 4, "wait": 2},
+        150,
+    ),  # of degree ten it enlarges rounding 1e8 times
+    "auto": ("auto", {}, 150),
+}
+TOLERANCE = 1e-10
+
+
+def main(out: Path) -> None:
+    import spinup
+
+    case = spinup.load_case(str(Path(__file__).with_name("ring.py")))
+    for name, (method, settings, budget) in METHODS.items():
+        spinup.run(case, out=out / name, method=method, settings=settings, budget=budget, tolerance=TOLERANCE)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,128 @@
+"""Many ranks: the same run as one process makes, whatever their number, and whatever happens to one of them."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import spinup
+from spinup.store.view import read_state
+
+HERE = Path(__file__).parent
+RING = HERE / "cases" / "ring.py"
+PROGRAM = HERE / "cases" / "ring_program.py"
+MISSING = "MPI, PETSc and what talks to them are not installed: make distributed"
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None, reason=MISSING)
+
+
+def on_ranks(number: int, *command, **environment: str) -> subprocess.CompletedProcess:
+    """The command on so many ranks: more than there are cores, and as root, where it has to be."""
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMP_NUM_THREADS": "1"}
+    launcher = ["mpiexec", "--oversubscribe", "--mca", "mpi_yield_when_idle", "1", "-n", str(number)]
+    return subprocess.run(
+        [*launcher, sys.executable, "-W", "ignore", *map(str, command)],
+        env=os.environ | allowed | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def spinup_on(number: int, *arguments, **environment: str) -> subprocess.CompletedProcess:
+    return on_ranks(number, "-m", "spinup.cli", *arguments, **environment)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folders of the runs of every method, by number of ranks."""
+    folders = {}
+    for number in (1, 2, 4):
+        folders[number] = tmp_path_factory.mktemp(f"ranks-{number}")
+        done = on_ranks(number, PROGRAM, folders[number])
+        assert done.returncode == 0, done.stderr
+    return folders
+
+
+def methods() -> list[str]:
+    spec = importlib.util.spec_from_file_location("ring_program", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return list(module.METHODS)
+
+
+@pytest.mark.parametrize("number", [2, 4])
+@pytest.mark.parametrize("method", methods())
+def test_a_method_on_ranks_is_the_method(runs, method, number):
+    alone, ranks = (spinup.open(runs[n] / method) for n in (1, number))
+    assert ranks.sizes["evaluation"] == alone.sizes["evaluation"]
+    assert ranks.attrs["outcome"] == alone.attrs["outcome"]
+    size = np.nanmax(np.abs(alone.c.values[-1]))
+    np.testing.assert_allclose(ranks.c.values[-1], alone.c.values[-1], rtol=0, atol=1e-9 * size)
+    for name in ("drift", "error_estimate", "c_mean", "c_residual"):
+        np.testing.assert_allclose(ranks[name].values, alone[name].values, rtol=1e-3, atol=1e-9)
+    np.testing.assert_array_equal(ranks.c_volume, alone.c_volume)
+    np.testing.assert_array_equal(ranks.lon, alone.lon)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_run_goes_on_on_another_number_of_ranks(runs, tmp_path, number):
+    run = tmp_path / "run"
+    method = ("--method", "anderson", "--set", "anderson.depth=10", "--tolerance", "1e-10")
+    done = spinup_on(2, "run", RING, "--out", run, "--budget", "17", *method)
+    assert done.returncode == 0, done.stderr
+    done = spinup_on(number, "resume", run, "--budget", "150")
+    assert done.returncode == 0, done.stderr
+    whole, resumed = spinup.open(runs[1] / "anderson"), spinup.open(run)
+    assert resumed.sizes["evaluation"] == whole.sizes["evaluation"]
+    np.testing.assert_allclose(resumed.c.values[-1], whole.c.values[-1], rtol=0, atol=1e-8)
+    assert (read_state(run)["memory"] - read_state(runs[1] / "anderson")["memory"]) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_run_starts_from_the_end_of_another(runs, tmp_path):
+    run = tmp_path / "run"
+    done = spinup_on(2, "run", RING, "--out", run, "--start", runs[4] / "anderson", "--budget", "2", "-m", "picard")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(spinup.open(run).c_before.values[0], spinup.open(runs[4] / "anderson").c.values[-1])
+
+
+def test_where_the_model_fails_on_one_rank_it_has_failed_on_all(tmp_path):
+    run = tmp_path / "run"
+    done = spinup_on(2, "run", RING, "--out", run, "--tolerance", "1e-10", SPINUP_TEST_FAIL="8,9")
+    assert done.returncode == 0, done.stderr
+    found = spinup.open(run)
+    assert found.failed.values.nonzero()[0].tolist() == [8, 9]
+    assert found.attrs["outcome"] == "converged"
+
+
+def test_a_mistake_in_the_case_on_one_rank_ends_all(tmp_path):
+    run = tmp_path / "run"
+    done = spinup_on(2, "run", RING, "--out", run, SPINUP_TEST_BREAK="5")
+    assert done.returncode == 2
+    assert done.stderr.count("evaluation 5: ring raised KeyError: 'a mistake'; the evaluations before it are safe") == 1
+    assert spinup.open(run).sizes["evaluation"] == 5
+
+
+def test_one_rank_that_is_killed_ends_all_and_the_run_goes_on(runs, tmp_path):
+    run, began = tmp_path / "run", time.monotonic()
+    method = ("--method", "anderson", "--set", "anderson.depth=10", "--tolerance", "1e-10", "--budget", "150")
+    done = spinup_on(2, "run", RING, "--out", run, *method, SPINUP_TEST_DIE="7")
+    assert done.returncode not in (0, 2)
+    assert time.monotonic() - began < 60
+    assert 5 <= spinup.open(run).sizes["evaluation"] <= 7
+    done = spinup_on(2, "resume", run)
+    assert done.returncode == 0, done.stderr
+    whole, resumed = spinup.open(runs[2] / "anderson"), spinup.open(run)
+    np.testing.assert_array_equal(resumed.c.values, whole.c.values)
+
+
+def test_a_map_for_one_process_is_refused(tmp_path):
+    done = spinup_on(2, "run", HERE / "cases" / "linear.py", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert done.stderr.count("linear is a map for one process, and mpiexec started 2: start it without mpiexec") == 1
+    assert not (tmp_path / "run").exists()
