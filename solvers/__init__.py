@@ -31,6 +31,7 @@ from solvers.requests import (
     Tangent,
 )
 from solvers.result import Result
+from solvers.snes import snes
 from solvers.solve import solve
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "picard",
     "preconditioned",
     "pseudo_transient",
+    "snes",
     "solve",
     "within",
 ]

@@ -68,6 +68,9 @@ def run(
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="A setting: anderson.depth=5, store.states_every=10. Repeatable.")
     ] = None,
+    petsc: Annotated[
+        str | None, typer.Option(help='Options of PETSc for --method snes: "-snes_anderson_m 10".')
+    ] = None,
     budget: Budget = None,
     tolerance: Tolerance = None,
     start: Annotated[
@@ -83,7 +86,7 @@ def run(
     chosen = spinup.load_case(case)
     name = method or chosen.method
     check_method(name)
-    groups = parse_sets(sets or [], name)
+    groups = parse_sets([*(sets or []), *([] if petsc is None else [f"snes.options={petsc}"])], name)
     path = out or Path("runs") / f"{chosen.name}-{name}"
     with _ending_at_once(path):
         result = spinup.run(

@@ -20,6 +20,7 @@ from solvers import (
     picard,
     preconditioned,
     pseudo_transient,
+    snes,
     within,
 )
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
@@ -185,6 +186,16 @@ class ExtendedSettings(MethodSettings):
     conserve: bool = CONSERVE
 
 
+class SnesSettings(MethodSettings):
+    """Settings of PETSc's nonlinear solvers; see `solvers.snes`."""
+
+    kind: str = Field("anderson", description="PETSc's name of the solver: anderson, ngmres, newtonls, newtontr, …")
+    options: str = Field("", description='PETSc\'s own options, "-snes_anderson_m 10"; also --petsc')
+    preconditioned: bool = Field(
+        False, description="precondition the linear systems of a Newton method by the tendency of the map"
+    )
+
+
 class MeanSettings(MethodSettings):
     """Settings of direct integration for the mean state; see `solvers.averaging`."""
 
@@ -203,6 +214,7 @@ METHODS: dict[str, type[MethodSettings]] = {
     "ptc": PtcSettings,
     "newton": NewtonSettings,
     "extended": ExtendedSettings,
+    "snes": SnesSettings,
     "mean": MeanSettings,
     "auto": AutoSettings,
     "auto-keep-basin": AutoSettings,
@@ -245,7 +257,9 @@ def check_capability(method: str, settings: Mapping[str, Any], model: FixedPoint
             f"method 'ptc' needs a map that gives its tendency or takes single time steps, {model.name} does "
             "neither: use auto"
         )
-    if method in PRECONDITIONABLE and settings["preconditioned"] and not model.has_operator:
+    if method == "snes":
+        _check_snes(settings["kind"])
+    if method in (*PRECONDITIONABLE, "snes") and settings["preconditioned"] and not model.has_operator:
         raise UsageError(
             f"{method}.preconditioned=true needs a map that gives its tendency or takes single time steps, "
             f"{model.name} does neither: leave it out"
@@ -266,6 +280,19 @@ def check_capability(method: str, settings: Mapping[str, Any], model: FixedPoint
         )
 
 
+def _check_snes(kind: str) -> None:
+    """Raise UsageError where PETSc is not there, or has no such solver."""
+    try:
+        from petsc4py import PETSc
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(
+            f"method 'snes' is PETSc's, which is not there ({error}): make distributed, or see `spinup doctor`"
+        ) from error
+    kinds = [value for name, value in vars(PETSc.SNES.Type).items() if not name.startswith("_")]
+    if kind not in kinds:
+        raise UsageError(f"snes.kind = {kind!r} is unknown{did_you_mean(kind, kinds)}; known: {', '.join(kinds)}")
+
+
 def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Array) -> Method:
     """The method as the driver starts it from x0."""
     if method == "picard":
@@ -279,6 +306,10 @@ def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Arr
         return with_direct_fallback(algorithm, why, _averaging(model))
     if method == "mean":
         return partial(_averaging(model), **settings)
+    if method == "snes":
+        parts = model.layout.split
+        comm = None if parts is None else parts.ranks.comm
+        return partial(snes, inner=model.layout.inner, comm=comm, border=not model.no_circulation, **settings)
     options = dict(settings)
     options["project"] = _projection(model, x0, bounds=options.pop("bounds"), conserve=options.pop("conserve"))
     if method == "extended":

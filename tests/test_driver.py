@@ -5,6 +5,7 @@ import shutil
 import sys
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -98,6 +99,11 @@ def test_a_lower_tolerance_goes_on(linear_run, tmp_path):
     ("method", "settings"),
     [
         ("extrapolation", {"kind": "mpe", "dimension": 4, "wait": 2}),
+        pytest.param(
+            "snes",
+            {"options": "-snes_anderson_m 10"},
+            marks=pytest.mark.skipif(find_spec("petsc4py") is None, reason="PETSc is not installed: make distributed"),
+        ),
         ("anderson", {"type": 1, "depth": 4}),
         ("ngmres", {"depth": 4}),
         ("ngmres", {"depth": 4, "eager": True}),

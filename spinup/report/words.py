@@ -10,6 +10,7 @@ METHODS = {
     "extrapolation": "vector extrapolation",
     "ptc": "pseudo-transient continuation",
     "extended": "pseudo-transient continuation with the circulation's balance",
+    "snes": "PETSc's nonlinear solver",
     "mean": "direct integration for the mean state",
     "auto": "the automatic choice of method",
     "auto-keep-basin": "the automatic choice of method, on the direct run's way,",

@@ -16,6 +16,8 @@ METHODS = {
         {"dimension": 4, "wait": 2},
         150,
     ),  # of degree ten it enlarges rounding 1e8 times
+    "snes-anderson": ("snes", {"options": "-snes_anderson_m 10"}, 150),
+    "snes-ngmres": ("snes", {"kind": "ngmres"}, 150),
     "auto": ("auto", {}, 150),
 }
 TOLERANCE = 1e-10
