@@ -154,6 +154,8 @@ def _start(
     model = _built_on(ranks, case)
     check_names(model)
     check_capability(chosen, header["settings"], model)
+    if restart and ranks is not None:
+        raise UsageError(f"the file {start} is read in one process only: start from the folder of a run")
     if restart:
         other = _read_restart(model, Path(str(start)))
     elif other is not None and not isinstance(start, Mapping):
@@ -243,6 +245,8 @@ def _shared(ranks: Ranks | None, value: Any) -> Any:
 def _built_on(ranks: Ranks | None, case: Case) -> FixedPointMap:
     """The map of a case. Raises UsageError where each of several ranks would do the whole of it."""
     model = together(ranks, lambda: built(case))
+    if ranks is not None and (on_ranks := getattr(model, "on_ranks", None)) is not None:
+        model = together(ranks, on_ranks)
     if ranks is not None and model.layout.split is None:
         raise UsageError(
             f"{model.name} is a map for one process, and mpiexec started {ranks.size}: start it without mpiexec (it "

@@ -27,6 +27,9 @@ from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance
 from spinup.compilation import use_compilation_cache
 from spinup.convection import stably_stratified
 from spinup.devices import check_devices
+from spinup.distributed.on_ranks import OnRanks
+from spinup.distributed.ranks import several, started
+from spinup.distributed.veros import cells, decompose
 from spinup.errors import ModelFailure, UsageError
 from spinup.maps import Content, Diagnostic, DiagnosticSpec, checked_control_variates, parted
 from spinup.period import Period, parse_period
@@ -55,7 +58,8 @@ def configure_veros() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    use_compilation_cache()
+    if started() == 1:  # else a program is for the communicator of this start, which another does not have
+        use_compilation_cache()
     check_devices()
     from veros import runtime_settings as rs
 
@@ -218,6 +222,7 @@ class VerosMap:
     ) -> None:
         cls = setup_class(setup)
         self.name = cls.__name__
+        self._ranks = several()
         self._setup = self._build(cls, settings or {})
         self._template = self._setup.state
         self._markov = [name for name, meta in self._template.var_meta.items() if meta.write_to_restart and meta.active]
@@ -367,7 +372,9 @@ class VerosMap:
 
     @cached_property
     def contents(self) -> dict[str, Content]:
-        """Heat and salt of the tracers that are accelerated."""
+        """Heat and salt of the tracers that are accelerated; on several ranks nothing."""
+        if self._ranks:
+            return {}
         vs, found = self._template.variables, self._contents
         surface = interior(vs.area_t)[interior(vs.maskT)[-1] > 0.5].sum()
         return {
@@ -400,9 +407,9 @@ class VerosMap:
 
     @cached_property
     def diagnostics(self) -> dict[str, Diagnostic]:
-        """Units and long names of what `diagnose` gives. Raises UsageError where one that was given has the name of
-        another."""
-        there = available(self._template.settings, self._contents)
+        """Units and long names of what `diagnose` gives; on several ranks none but what was given. Raises UsageError
+        where one that was given has the name of another."""
+        there = {} if self._ranks else available(self._template.settings, self._contents)
         if taken := sorted(there.keys() & self._own_diagnostics):
             raise UsageError(f"diagnostics: {taken[0]!r} is one that every VerosMap has; give yours another name")
         return there | self._own_diagnostics
@@ -416,10 +423,12 @@ class VerosMap:
     def diagnose(self) -> Callable[[State], dict[str, float]]:
         """Energy, tracer content, what changes it, and transports of a full state; see `veros_diagnostics`. And what
         else was given."""
+        own = self._own_functions.items()
+        if self._ranks:
+            return lambda state: {name: float(of(state)) for name, of in own}
         variables = self._template.variables
         scalars = make_diagnose(variables, self._template.settings, LEVELS["tau"])
         fluxes = make_fluxes(variables, self._contents, self._seconds_per_year)
-        own = self._own_functions.items()
         return lambda state: (
             scalars(state) | fluxes(self._forcing(state)) | {name: float(of(state)) for name, of in own}
         )
@@ -475,6 +484,16 @@ class VerosMap:
             raise UsageError(f"a seasonal map needs a period of whole years, not {self.years:g}: period='1 year'")
         return self.period.steps // years
 
+    def on_ranks(self) -> Any:
+        """The same as a map of all ranks, where there are several, each with a part of the grid."""
+        if self._ranks is None:
+            return self
+        model: Any = self
+        dims = {dim: (f"{dim[0]}t", 0) for dim in GHOST_DIMS if dim[1] != "t"}
+        halos = {f"{dim}_halo": (f"{dim[0]}t", GHOST) for dim in GHOST_DIMS}
+        mine = cells(self._template.settings.nx, self._template.settings.ny)
+        return OnRanks(model, self._ranks, mine, dims | halos)
+
     # --- building --------------------------------------------------------------------------------
 
     def _build(self, cls: type, settings: dict[str, Any]) -> Any:
@@ -484,8 +503,12 @@ class VerosMap:
             if name not in SETTINGS:
                 raise UsageError(f"Veros has no setting {name!r}{did_you_mean(name, SETTINGS)}")
         try:
+            if self._ranks is not None:
+                decompose(cls, settings, self._ranks)
             setup = cls(override=settings)
             setup.setup()
+        except UsageError:
+            raise
         except Exception as error:  # whatever a user's setup raises is the user's to see
             raise UsageError(f"Veros setup {cls.__name__} failed: {type(error).__name__}: {error}") from error
         setup.state.diagnostics.clear()
@@ -533,8 +556,11 @@ class VerosMap:
     def _advance(self) -> Any:
         import jax
 
-        lowered = jax.jit(self.integrate).lower(self.start(), self.period.steps, self._no_increments)
-        return lowered.compile()
+        compiled = jax.jit(self.integrate)
+        if self._ranks:  # JAX loses the order of messages between ranks where it is compiled ahead of time
+            compiled(self.start(), 0, self._no_increments)
+            return compiled
+        return compiled.lower(self.start(), self.period.steps, self._no_increments).compile()
 
     def integrate(self, markov: State, steps: int, increments: State) -> State:
         """`steps` time steps of the Markov variables, to be traced, and at each the increments to all time levels of

@@ -20,6 +20,7 @@ class OnRanks:
     need, by `ranks.comm`.
 
     mine : by dimension that is split, the cells of this rank, a slice of the whole, and how many the whole has.
+    halos : by dimension of the full state that has a halo, the one without, and its cells at either end.
 
     It takes whole periods: a time step of the model's own, its tendency or its derivative would be of one rank. Raises
     UsageError where the parts are not the whole, or the model conserves totals, which would be those of one rank.
@@ -29,11 +30,17 @@ class OnRanks:
     cycle_steps = 0
     no_circulation = "no operator on several ranks"
 
-    def __init__(self, model: FixedPointMap, ranks: Ranks, mine: Mapping[str, tuple[slice, int]]) -> None:
+    def __init__(
+        self,
+        model: FixedPointMap,
+        ranks: Ranks,
+        mine: Mapping[str, tuple[slice, int]],
+        halos: Mapping[str, tuple[str, int]] | None = None,
+    ) -> None:
         if model.conserved:
             raise UsageError(f"{model.name} conserves totals, which is not kept on several ranks yet: leave it out")
         self._model = model
-        self._split = split(ranks, mine)
+        self._split = split(ranks, mine, halos)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_model":

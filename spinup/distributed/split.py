@@ -1,7 +1,7 @@
 """Which cells of a grid each rank holds, and how the whole comes together on the leading one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -15,15 +15,20 @@ Part = dict[str, tuple[int, int]]  # by dimension: first cell, and the one after
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """sizes: cells of the whole in each dimension that is split. parts: what each rank holds of them."""
+    """sizes: cells of the whole in each dimension that is split. parts: what each rank holds of them.
+
+    halos: by dimension that is split like another, that other and the cells of a halo at either end. A rank has the
+    halo of its part, the whole that of its edge: what ranks have of each other's cells is not kept.
+    """
 
     ranks: Ranks
     sizes: dict[str, int]
     parts: tuple[Part, ...]
+    halos: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     def shape(self, shape: tuple[int, ...], dims: tuple[str, ...]) -> tuple[int, ...]:
         """That of the whole of which this rank has a block of this shape."""
-        return tuple(self.sizes.get(dim, n) for dim, n in zip(dims, shape, strict=True))
+        return tuple(self._whole(dim, n) for dim, n in zip(dims, shape, strict=True))
 
     def mine(self, whole: Any, dims: tuple[str, ...]) -> Any:
         """This rank's block of an array that it has the whole of."""
@@ -32,18 +37,18 @@ class Split:
     def gather(self, block: Any, dims: tuple[str, ...]) -> np.ndarray | None:
         """The whole on the leading rank, None on the others. What is split in no dimension is the leading rank's."""
         block, comm = np.asarray(block, order="C"), self.ranks.comm
-        if not set(dims) & set(self.sizes):
+        if not any(self._is_split(dim) for dim in dims):
             return block if self.ranks.rank == 0 else None
         if self.ranks.rank:
             comm.Send(block, 0)
             return None
         whole = np.empty(self.shape(block.shape, dims), block.dtype)
-        whole[self._block(0, dims)] = block
-        for rank in range(1, self.ranks.size):
-            where = self._block(rank, dims)
-            room = np.empty_like(whole[where], order="C")
-            comm.Recv(room, rank)
-            whole[where] = room
+        for rank in range(self.ranks.size):
+            where, own = self._block(rank, dims), self._own(rank, dims)
+            if rank:
+                block = np.empty_like(whole[where], order="C")
+                comm.Recv(block, rank)
+            whole[where][own] = block[own]
         return whole
 
     def scatter(self, whole: np.ndarray | None, dims: tuple[str, ...]) -> np.ndarray:
@@ -52,22 +57,54 @@ class Split:
         told: Any = None if whole is None else (whole.shape, whole.dtype)
         shape, dtype = self.ranks.share(told)
         if whole is None:
-            first = [self.parts[self.ranks.rank].get(dim, (0, n)) for dim, n in zip(dims, shape, strict=True)]
-            block = np.empty([b - a for a, b in first], dtype)
+            mine = self._block(self.ranks.rank, dims)
+            block = np.empty([len(range(n)[part]) for n, part in zip(shape, mine, strict=True)], dtype)
             comm.Recv(block, 0)
             return block
         for rank in range(1, self.ranks.size):
             comm.Send(np.asarray(whole[self._block(rank, dims)], order="C"), rank)
         return np.array(self.mine(whole, dims), order="C")
 
+    def _is_split(self, dim: str) -> bool:
+        return self.halos.get(dim, (dim, 0))[0] in self.sizes
+
+    def _whole(self, dim: str, n: int) -> int:
+        """Cells of the whole in a dimension of which a rank has n."""
+        base, halo = self.halos.get(dim, (dim, 0))
+        return self.sizes[base] + 2 * halo if base in self.sizes else n
+
     def _block(self, rank: int, dims: tuple[str, ...]) -> tuple[slice, ...]:
-        part = self.parts[rank]
-        return tuple(slice(*part[dim]) if dim in part else slice(None) for dim in dims)
+        """Where in the whole a rank's block is, its halo with it."""
+
+        def along(dim: str) -> slice:
+            base, halo = self.halos.get(dim, (dim, 0))
+            if base not in self.sizes:
+                return slice(None)
+            first, last = self.parts[rank][base]
+            return slice(first, last + 2 * halo)
+
+        return tuple(map(along, dims))
+
+    def _own(self, rank: int, dims: tuple[str, ...]) -> tuple[slice, ...]:
+        """Where in a rank's block the cells are that are its own: without the halo, but where that is the whole's."""
+
+        def along(dim: str) -> slice:
+            base, halo = self.halos.get(dim, (dim, 0))
+            if base not in self.sizes or not halo:
+                return slice(None)
+            first, last = self.parts[rank][base]
+            return slice(halo if first else None, -halo if last < self.sizes[base] else None)
+
+        return tuple(map(along, dims))
 
 
-def split(ranks: Ranks, mine: Mapping[str, tuple[slice, int]]) -> Split:
-    """mine: by dimension, the cells of this rank and how many there are in all. Raises UsageError, on all ranks, where
-    these are not as many on every rank, or the parts are not the whole."""
+def split(
+    ranks: Ranks, mine: Mapping[str, tuple[slice, int]], halos: Mapping[str, tuple[str, int]] | None = None
+) -> Split:
+    """mine: by dimension, the cells of this rank and how many there are in all. halos: as in `Split`.
+
+    Raises UsageError, on all ranks, where these are not as many on every rank, or the parts are not the whole.
+    """
     told = ranks.comm.allgather({dim: (part.start, part.stop, size) for dim, (part, size) in mine.items()})
     sizes = {dim: size for dim, (_, size) in mine.items()}
     if any({dim: size for dim, (_, _, size) in of.items()} != sizes for of in told):
@@ -82,4 +119,4 @@ def split(ranks: Ranks, mine: Mapping[str, tuple[slice, int]]) -> Split:
     cells = sum(prod(b - a for a, b in part.values()) for part in parts)
     if not (apart and inside and cells == prod(sizes.values())):
         raise UsageError(f"the parts of {', '.join(sizes)} that the ranks hold overlap, or are not the whole: {parts}")
-    return Split(ranks, sizes, parts)
+    return Split(ranks, sizes, parts, dict(halos or {}))

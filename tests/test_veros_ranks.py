@@ -1,0 +1,77 @@
+"""Veros on several ranks, split by Veros itself: the run that one process makes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_ranks import THERE, spinup_on
+
+import spinup
+from spinup.distributed.veros import decomposition
+from spinup.errors import UsageError
+from spinup.store.view import read_state
+
+CASE = Path(__file__).parent / "cases" / "small_acc.py"
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    run = tmp_path_factory.mktemp("alone") / "run"
+    spinup.run(CASE, out=run)
+    return run
+
+
+@pytest.mark.skipif(not THERE, reason="MPI, PETSc and what talks to them are not installed: make distributed")
+def test_it_is_the_run_of_one_process_and_goes_on_there(alone, tmp_path):
+    run = tmp_path / "run"
+    done = spinup_on(2, "run", CASE, "--out", run, "--budget", "0.017")
+    assert done.returncode == 0, done.stderr
+    assert spinup.open(run).sizes["evaluation"] == 2
+    done = subprocess.run(
+        [sys.executable, "-m", "spinup.cli", "resume", str(run), "--budget", "0.025"],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = spinup.open(alone), spinup.open(run)
+    assert one.sizes["evaluation"] == two.sizes["evaluation"] == 3
+    for name in ("temp", "temp_before"):
+        np.testing.assert_allclose(two[name].values, one[name].values, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(two.temp_volume, one.temp_volume)
+    np.testing.assert_array_equal(two.xt, one.xt)
+    states = read_state(alone), read_state(run)
+    for name, value in states[0].items():
+        size = np.max(np.abs(value), initial=1e-10)  # the tendency of a salinity that is uniform is rounding
+        np.testing.assert_allclose(states[1][name] / size, np.asarray(value) / size, rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.skipif(not THERE, reason="MPI, PETSc and what talks to them are not installed: make distributed")
+def test_a_grid_that_does_not_divide_is_named(tmp_path):
+    done = spinup_on(2, "run", "acc-coarse", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert done.stderr.count("15 x 21 cells have none for 2 ranks; possible: 1, 3") == 1
+
+
+@pytest.mark.parametrize(
+    ("grid", "ranks", "expected"),
+    [
+        ((30, 42), 1, (1, 1)),
+        ((30, 42), 2, (1, 2)),
+        ((90, 40), 4, (2, 2)),
+        ((90, 80), 6, (3, 2)),
+        ((30, 42), 12, (2, 6)),
+    ],
+)
+def test_the_edges_are_as_short_as_can_be(grid, ranks, expected):
+    found = decomposition(*grid, ranks)
+    assert found[0] * found[1] == ranks
+    assert found == expected
+
+
+def test_no_equal_parts():
+    with pytest.raises(UsageError, match="possible: 1, 2, 3, 6, 7, 9"):
+        decomposition(6, 21, 5)
