@@ -48,6 +48,9 @@ RunPaths = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs; th
 Json = Annotated[bool, typer.Option("--json", help="One JSON document (of a run: one line an evaluation) on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Budget = Annotated[str | None, typer.Option(help='Model years, e.g. "60 years".')]
+WallTime = Annotated[
+    str | None, typer.Option(help='Stop, to be resumed, before so much time is over: 01:30:00 or "90 minutes".')
+]
 Tolerance = Annotated[
     str | None,
     typer.Option(
@@ -77,6 +80,7 @@ def run(
         Path | None, typer.Option(help="Start from the end of another run, or from a restart file of the model.")
     ] = None,
     start_periods: Annotated[int | None, typer.Option(help="Direct periods before the method begins.")] = None,
+    wall_time: WallTime = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -99,6 +103,7 @@ def run(
             tolerance=tolerance,
             start=start,
             start_periods=start_periods,
+            wall_time=wall_time,
             progress=_progress(as_json),
         )
     _finish(result, as_json)
@@ -106,13 +111,20 @@ def run(
 
 @app.command()
 def resume(
-    run: RunPath, budget: Budget = None, tolerance: Tolerance = None, as_json: Json = False, debug: Debug = False
+    run: RunPath,
+    budget: Budget = None,
+    tolerance: Tolerance = None,
+    wall_time: WallTime = None,
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Go on with a run that was stopped, killed, or has spent its budget."""
     import spinup
 
     with _ending_at_once(run):
-        result = spinup.resume(run, budget=budget, tolerance=tolerance, progress=_progress(as_json))
+        result = spinup.resume(
+            run, budget=budget, tolerance=tolerance, wall_time=wall_time, progress=_progress(as_json)
+        )
     _finish(result, as_json)
 
 

@@ -73,7 +73,7 @@ class Driver:
                             return self._cut_and_rerun(logged)
                         logged, extra = logged + 1, 0.0
                     case Evaluate() | Tangent():
-                        if self.model.layout.any(self.flag.requested):
+                        if self.model.layout.any(self.flag.due()):
                             return Outcome.STOPPED
                         if self._spent(extra + self._cost(request)):
                             return Outcome.BUDGET
@@ -84,7 +84,7 @@ class Driver:
                         logged, extra = logged + 1, 0.0
                     case Operator(x, border):
                         kept = self.ahead.pop(logged, None) or self.store.load_operator(logged)
-                        if kept is None and self.model.layout.any(self.flag.requested):
+                        if kept is None and self.model.layout.any(self.flag.due()):
                             return Outcome.STOPPED
                         if kept is None and self._spent(self.model.operator_years + self._last_years()):
                             return Outcome.BUDGET

@@ -25,7 +25,7 @@ from spinup.methods import after_direct, bind, check_capability, check_settings,
 from spinup.period import parse_years
 from spinup.provenance import git_state, machine, package_versions
 from spinup.state import State
-from spinup.stopping import StopFlag, stop_on_signals
+from spinup.stopping import StopFlag, parse_wall_time, stop_on_signals
 from spinup.store import Header, RunStore
 from spinup.store.creation import check_names, occupied
 from spinup.store.header import StoreSettings, read_header
@@ -82,6 +82,7 @@ def run(
     start: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     start_periods: int | None = None,
     change: Change | None = None,
+    wall_time: str | float | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Run `case` into a new store at `out`. What is not given comes from the case.
@@ -97,6 +98,7 @@ def run(
     start : another run (its newest state), a restart file of the model, or a full state; default: the map's own
     start_periods : direct periods before the method begins
     change : what is done to the start first
+    wall_time : the run stops, to be resumed, before so much time is over: seconds, "01:30:00" or "90 minutes"
 
     Raises
     ------
@@ -132,7 +134,8 @@ def run(
     }
     if header["start_periods"] < 0:
         raise UsageError(f"start_periods = {header['start_periods']} must not be negative")
-    with stop_on_signals(progress.note) as flag:
+    limit = parse_wall_time(wall_time)
+    with stop_on_signals(progress.note, limit) as flag:
         return _start(case, chosen, _shared(ranks, header), start, path, progress, flag, change, ranks)
 
 
@@ -188,12 +191,13 @@ def resume(
     case: Case | None = None,
     budget: str | float | None = None,
     tolerance: str | float | None = None,
+    wall_time: str | float | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Go on with the run at `path`: nothing it already holds is evaluated again.
 
     case: needed only where the run was started from Python with a case that is in no file. budget and
-    tolerance replace those of the run.
+    tolerance replace those of the run. wall_time: as of `run`.
 
     Raises
     ------
@@ -207,7 +211,7 @@ def resume(
     path = Path(path)
     progress = _of_leader(ranks, progress)
     with (
-        stop_on_signals(progress.note) as flag,
+        stop_on_signals(progress.note, parse_wall_time(wall_time)) as flag,
         resumed(path, ranks) as store,
         stored_case(store.header, case, progress) as found,
     ):

@@ -15,6 +15,7 @@ from helpers import LINEAR
 
 import spinup
 from spinup.errors import UsageError
+from spinup.stopping import parse_wall_time
 
 
 def spinup_command(*arguments, **options):
@@ -107,6 +108,34 @@ def test_a_signal_stops_the_run_which_resumes(tmp_path, linear_run, number):
     done = spinup_command("resume", run)
     assert done.returncode == 0, done.stderr
     assert (spinup.open(run).drift.values == spinup.open(linear_run).drift.values).all()
+
+
+def test_a_run_stops_before_the_wall_time_is_over_and_resumes(tmp_path, linear_run):
+    run, began = tmp_path / "run", time.monotonic()
+    environment = os.environ | {"SPINUP_TEST_SECONDS": "1"}
+    limit = ("--wall-time", "00:00:12")
+    done = spinup_command("run", LINEAR, "--out", run, *limit, env=environment)
+    assert done.returncode == 5, done.stderr
+    assert time.monotonic() - began < 20  # with the start of Python
+    assert "the wall-time limit of 12 s is near" in done.stdout
+    assert spinup.open(run).sizes["evaluation"] >= 2
+    done = spinup_command("resume", run, "--wall-time", "1 hour")
+    assert done.returncode == 0, done.stderr
+    assert (spinup.open(run).drift.values == spinup.open(linear_run).drift.values).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("01:30:00", 5400), ("1-00:00:30", 86430), ("90 minutes", 5400), ("1.5 h", 5400), (12, 12)],
+)
+def test_wall_times(text, seconds):
+    assert parse_wall_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "5 parsecs", "-3", "0 s", "1:2:3:4", "02:05"])
+def test_what_is_no_wall_time_is_named(text):
+    with pytest.raises(UsageError, match="is no time: write it like 01:30:00"):
+        parse_wall_time(text)
 
 
 def test_a_second_signal_ends_at_once(tmp_path):
