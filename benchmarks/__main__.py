@@ -43,6 +43,7 @@ STABLE = 0.005  # K that the end of a run may move when it is integrated on, to 
 KNOWN = 0.001  # K; smaller true errors are not known well: ends still move by 1e-5 to 5e-5 K in 40 years
 ARRIVED = 0.05  # K of estimated error: above it the direct run is at no equilibrium yet
 TIGHT = "0.004 K"
+#: Newton-Krylov is not for these cases: other variables would follow each of its trial states.
 METHODS: dict[str, dict[str, Any]] = {
     "auto": {"method": "auto", "tolerance": TIGHT},
     "auto-keep-basin": {"method": "auto-keep-basin", "budget": 13, "tolerance": TIGHT},
@@ -61,7 +62,6 @@ METHODS: dict[str, dict[str, Any]] = {
         "settings": {"depth": 20, "preconditioned": True},
     },
     "extrapolation": {"method": "extrapolation", "budget": 100, "tolerance": 1e-9},
-    "newton": {"method": "newton", "budget": 60, "tolerance": 1e-9},
     "ngmres": {"method": "ngmres", "budget": 100, "tolerance": 1e-9},
     "ngmres-preconditioned": {
         "method": "ngmres",
