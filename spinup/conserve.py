@@ -8,7 +8,7 @@ T, so it may be applied to every candidate. A group is a tuple of variables whos
 conserved total, e.g. ("po4", "dop").
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,11 @@ def totals(layout: Layout, groups: Groups, x: Any) -> tuple[float, ...]:
     x: (n,), a vector of `layout`. The unit is that of the variables times that of the volume.
     """
     x = np.asarray(x)
-    return tuple(
+    mine = [
         float(sum(np.sum(v.volume[v.mask] * x[layout.slices[v.name]]) for v in layout.variables if v.name in group))
         for group in groups
-    )
+    ]
+    return tuple(float(total) for total in layout.total(mine))
 
 
 def conserve(layout: Layout, groups: Groups, x: Any, wanted: Sequence[float]) -> np.ndarray:
@@ -48,7 +49,8 @@ def conserve(layout: Layout, groups: Groups, x: Any, wanted: Sequence[float]) ->
     for group, total in zip(groups, wanted, strict=True):
         where, volume, direction = _elements(layout, group)
         try:
-            y[where] = _spread(y[where], volume, direction / direction.max(), lower[where], upper[where], total)
+            direction = direction / layout.largest(direction.max(initial=0.0))
+            y[where] = _spread(y[where], volume, direction, lower[where], upper[where], total, _sum_over(layout))
         except ValueError as error:
             raise ValueError(f"{' + '.join(group)}: {error}") from None
     return y
@@ -60,7 +62,7 @@ def without_totals(layout: Layout, groups: Groups, v: Any) -> np.ndarray:
     y = np.array(v)
     for group, total in zip(groups, totals(layout, groups, v), strict=True):
         where, volume, direction = _elements(layout, group)
-        y[where] -= total / float(np.sum(volume * direction)) * direction
+        y[where] -= total / _sum_over(layout)(volume * direction) * direction
     return y
 
 
@@ -73,20 +75,31 @@ def _elements(layout: Layout, group: tuple[str, ...]) -> tuple[np.ndarray, np.nd
     return where, volume, np.concatenate([v.volume[v.mask] / v.weights * v.scale**2 for v in members])
 
 
+def _sum_over(layout: Layout) -> Callable[[np.ndarray], float]:
+    """The sum of what each element, of all ranks, contributes."""
+    return lambda parts: float(layout.total([np.sum(parts)])[0])
+
+
 def _spread(
-    y: np.ndarray, volume: np.ndarray, direction: np.ndarray, lower: np.ndarray, upper: np.ndarray, total: float
+    y: np.ndarray,
+    volume: np.ndarray,
+    direction: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    total: float,
+    summed: Callable[[np.ndarray], float],
 ) -> np.ndarray:
     """y, within its bounds, moved along `direction` to the total; each pass fills up the cells that meet a bound."""
     for _ in range(_PASSES):
-        missing = total - float(np.sum(volume * y))
-        if abs(missing) <= _ROUNDING * float(np.sum(volume * np.abs(y))):
+        missing = total - summed(volume * y)
+        if abs(missing) <= _ROUNDING * summed(volume * np.abs(y)):
             return y
         free = (y < upper) if missing > 0 else (y > lower)
-        room = float(np.sum(volume[free] * direction[free]))
+        room = summed(volume[free] * direction[free])
         if room == 0:
             break
         y = np.where(free, np.clip(y + missing / room * direction, lower, upper), y)
-    missing = total - float(np.sum(volume * y))
-    if abs(missing) <= 1e-13 * float(np.sum(volume * np.abs(y))):
+    missing = total - summed(volume * y)
+    if abs(missing) <= 1e-13 * summed(volume * np.abs(y)):
         return y  # what is left over cannot be represented in these cells
     raise ValueError(f"no state within the bounds has the total {total:.17g}, {missing:.3g} is left over")

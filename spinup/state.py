@@ -133,6 +133,10 @@ class Layout:
         sums = np.array(mine, dtype=float)
         return sums if self.split is None else self.split.ranks.total(sums)
 
+    def largest(self, mine: float) -> float:
+        """The largest of the ranks' numbers."""
+        return mine if self.split is None else self.split.ranks.largest(mine)
+
     def any(self, flag: bool) -> bool:
         """Whether it is so on any rank."""
         return flag if self.split is None else self.split.ranks.any(flag)

@@ -127,3 +127,36 @@ def test_a_map_for_one_process_is_refused(tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("linear is a map for one process, and mpiexec started 2: start it without mpiexec") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_total_is_kept_on_ranks(tmp_path, number):
+    run = tmp_path / "run"
+    done = spinup_on(number, "run", HERE / "cases" / "kept_ring.py", "--out", run)
+    assert done.returncode == 0, done.stderr
+    found = spinup.open(run)
+    before = (found.c_before * found.c_volume).sum(("lon", "depth")).values
+    np.testing.assert_allclose(before, before[0], rtol=1e-13)
+    assert found.attrs["outcome"] == "converged"
+
+
+def test_bounds_and_total_on_ranks(tmp_path):
+    """What is beyond a bound on one rank is made up for by the cells of all."""
+    program = f"""
+import numpy as np, spinup
+from spinup.conserve import conserve, totals
+layout = spinup.load_case({str(HERE / "cases" / "kept_ring.py")!r}).build().layout
+ranks = layout.split.ranks
+x = np.linspace(0.95, 1.02, 48 * 3)[ranks.rank * 144 // ranks.size : (ranks.rank + 1) * 144 // ranks.size]
+y = conserve(layout, [("c",)], 1 + 3 * (x - 1), totals(layout, [("c",)], x))
+parts = ranks.comm.gather(y)
+if ranks.rank == 0:
+    np.save({str(tmp_path)!r} + f"/{{ranks.size}}.npy", np.concatenate(parts))
+"""
+    for number in (1, 3):
+        done = on_ranks(number, "-c", program)
+        assert done.returncode == 0, done.stderr
+    alone, split = (np.load(tmp_path / f"{number}.npy") for number in (1, 3))
+    np.testing.assert_allclose(split, alone, rtol=1e-14)
+    assert split.sum() == pytest.approx(np.linspace(0.95, 1.02, 144).sum(), rel=1e-14)
+    assert 0.9 <= split.min() < split.max() <= 1.1

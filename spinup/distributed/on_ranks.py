@@ -10,7 +10,6 @@ import numpy as np
 
 from spinup.distributed.ranks import Ranks
 from spinup.distributed.split import Split, split
-from spinup.errors import UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import Coordinate, Layout, State, Variable
 
@@ -23,7 +22,7 @@ class OnRanks:
     halos : by dimension of the full state that has a halo, the one without, and its cells at either end.
 
     It takes whole periods: a time step of the model's own, its tendency or its derivative would be of one rank. Raises
-    UsageError where the parts are not the whole, or the model conserves totals, which would be those of one rank.
+    UsageError where the parts are not the whole.
     """
 
     has_operator = has_steps = has_tangent = False
@@ -37,8 +36,6 @@ class OnRanks:
         mine: Mapping[str, tuple[slice, int]],
         halos: Mapping[str, tuple[str, int]] | None = None,
     ) -> None:
-        if model.conserved:
-            raise UsageError(f"{model.name} conserves totals, which is not kept on several ranks yet: leave it out")
         self._model = model
         self._split = split(ranks, mine, halos)
 

@@ -39,6 +39,10 @@ class Ranks:
         self.comm.Allreduce(mine, found)
         return found
 
+    def largest(self, mine: float) -> float:
+        """The largest of the ranks' numbers."""
+        return max(self.comm.allgather(float(mine)))
+
     def any(self, flag: bool) -> bool:
         """Whether it is so on any of them."""
         return bool(self.total(np.array([float(flag)]))[0])
