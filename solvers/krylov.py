@@ -28,7 +28,14 @@ def fgmres(
 
     apply: A v; precondition: about A^-1 v. tolerance: of what is left. dimension: largest Krylov dimension.
     """
-    flow = fgmres_flow(b, precondition, tolerance=tolerance, dimension=dimension)
+    return answered(fgmres_flow(b, precondition, tolerance=tolerance, dimension=dimension), apply)
+
+
+Iteration = Generator[np.ndarray, np.ndarray | None, tuple[np.ndarray, float]]
+
+
+def answered(flow: Iteration, apply: Apply) -> tuple[np.ndarray, float]:
+    """What the iteration returns, each v that it yields answered by apply(v)."""
     try:
         v = next(flow)
         while True:
@@ -45,7 +52,7 @@ def fgmres_flow(
     dimension: int,
     inner: InnerProduct = EUCLIDEAN,
     learnt: Learnt | None = None,
-) -> Generator[np.ndarray, np.ndarray | None, tuple[np.ndarray, float]]:
+) -> Iteration:
     """The same as a generator: it yields v, is sent A v, and returns. Sent None, it makes do with what it has.
 
     learnt: products with A that are known, which `precondition` is improved by.

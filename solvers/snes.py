@@ -14,7 +14,8 @@ Source: P. R. Brune, M. G. Knepley, B. F. Smith and X. Tu, Composing scalable no
 
 import shlex
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
@@ -180,16 +181,13 @@ class _Side:
             found.array[:] = v.array_r
 
 
-class _inserted:  # noqa: N801 (a context manager)
+@contextmanager
+def _inserted(database: Any, options: str) -> Iterator[None]:
     """PETSc's options, which are of the whole process, while they are read."""
-
-    def __init__(self, database: Any, options: str) -> None:
-        self._database, self._options = database, options
-
-    def __enter__(self) -> None:
-        self._database.insertString(self._options)
-
-    def __exit__(self, *_: object) -> None:
-        for word in shlex.split(self._options):
+    database.insertString(options)
+    try:
+        yield
+    finally:
+        for word in shlex.split(options):
             if word.startswith("-") and not word[1:2].isdigit():
-                self._database.delValue(word[1:])
+                database.delValue(word[1:])

@@ -227,9 +227,9 @@ class Driver:
         wall, years = time.perf_counter() - began, self._years(request)
         patience = PATIENCE + max((r["wall_seconds"] for r in self.store.records), default=0.0)
         told = self.model.layout.first(mistake or failure, patience)  # by one rank: it is so on all
-        if self.model.layout.any(mistake is not None):
-            raise UsageError(told) from wrong
         if told is not None:
+            if self.model.layout.any(mistake is not None):
+                raise UsageError(told) from wrong
             found = Failure(told)
         return found, {
             "phase": self._phase(),

@@ -15,6 +15,7 @@ import numpy as np
 
 from solvers import Flow, Outcome, Stop
 from spinup.case import Case, defines_case, import_case, load_case
+from spinup.distributed.on_ranks import whole_layout
 from spinup.distributed.ranks import Ranks, several, together
 from spinup.distributed.shared_store import SharedStore, created, resumed
 from spinup.driver import Driver
@@ -217,7 +218,7 @@ def resume(
     ):
         model = _built_on(ranks, found)
         if isinstance(store, SharedStore):
-            store.of(model)
+            store.of(model, whole_layout(model.layout))
         together(ranks, lambda: _fitting(store.state(-1), model, f"of run {path}"))
         if differing := _differences(store.header.map, model.describe()):
             raise UsageError(

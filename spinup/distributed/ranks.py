@@ -47,10 +47,6 @@ class Ranks:
         """Whether it is so on any of them."""
         return bool(self.total(np.array([float(flag)]))[0])
 
-    def all(self, flag: bool) -> bool:
-        """Whether it is so on all of them."""
-        return not self.any(not flag)
-
     def first(self, words: str | None, patience: float) -> str | None:
         """The words of the first rank that has any.
 

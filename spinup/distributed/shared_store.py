@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from solvers import StepOperator
-from spinup.distributed.on_ranks import gathered, scattered, whole_layout, whole_map
+from spinup.distributed.on_ranks import gathered, scattered, whole_map
 from spinup.distributed.ranks import Ranks
 from spinup.distributed.split import Split
 from spinup.errors import UsageError
@@ -42,9 +42,9 @@ class SharedStore:
         self._model: FixedPointMap
         self._whole: Layout | None
 
-    def of(self, model: FixedPointMap) -> "SharedStore":
-        """The map, of this rank's cells."""
-        self._model, self._whole = model, whole_layout(model.layout)
+    def of(self, model: FixedPointMap, whole: Layout | None) -> "SharedStore":
+        """The map, of this rank's cells, and on the leading rank the layout of all cells (`whole_layout`)."""
+        self._model, self._whole = model, whole
         return self
 
     # --- evaluations -----------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def created(path: Path, header: Header, model: FixedPointMap, start: State) -> I
         return
     whole, first = whole_map(model), gathered(parts, model, start)
     with _led(parts.ranks, lambda: RunStore.create(path, header, whole, first)) as store:
-        yield store.of(model)
+        yield store.of(model, None if whole is None else whole.layout)
 
 
 @contextlib.contextmanager

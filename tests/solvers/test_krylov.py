@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from solvers.inner import EUCLIDEAN, InnerProduct
-from solvers.krylov import fgmres, fgmres_flow
+from solvers.krylov import answered, fgmres, fgmres_flow
 from solvers.recycling import learn
 
 N = 30
@@ -76,7 +76,7 @@ def test_one_reduction_a_vector(problem, pairs):
         return a @ v
 
     inner = InnerProduct(reduce=reduce)
-    run_flow(fgmres_flow(b, np.copy, tolerance=0.0, dimension=20, inner=inner, learnt=learnt), apply)
+    answered(fgmres_flow(b, np.copy, tolerance=0.0, dimension=20, inner=inner, learnt=learnt), apply)
     assert len(vectors) == 20
     assert len(reductions) == 1 + 20
 
@@ -98,7 +98,7 @@ def test_halves_on_two_ranks_give_the_whole(problem):
         part = slice(r * N // 2, (r + 1) * N // 2)
         inner = InnerProduct(reduce=lambda mine: sum(together(sums, r, mine)))
         flow = fgmres_flow(b[part], np.copy, tolerance=1e-8, dimension=N, inner=inner)
-        found[r] = run_flow(flow, lambda v: a[part] @ np.concatenate(together(vectors, r, v)))
+        found[r] = answered(flow, lambda v: a[part] @ np.concatenate(together(vectors, r, v)))
 
     threads = [threading.Thread(target=rank, args=(r,)) for r in range(2)]
     for thread in threads:
@@ -119,7 +119,7 @@ def test_what_is_learnt_is_what_a_preconditioner_would_be(problem):
 
     expected, left = fgmres(lambda v: a @ v, b, improved, tolerance=0.0, dimension=8)
     flow = fgmres_flow(b, np.copy, tolerance=0.0, dimension=8, learnt=learnt)
-    x, found = run_flow(flow, lambda v: a @ v)
+    x, found = answered(flow, lambda v: a @ v)
     np.testing.assert_allclose(x, expected, rtol=1e-8)
     assert found == pytest.approx(left)
     assert found < 0.9 * fgmres(lambda v: a @ v, b, np.copy, tolerance=0.0, dimension=8)[1]
@@ -137,12 +137,3 @@ def test_a_basis_that_loses_its_orthogonality_does_no_harm(condition):
     true = np.linalg.norm(b - a @ x) / np.linalg.norm(b)
     assert left < 1e-6
     assert true < 3 * left + 1e-13
-
-
-def run_flow(flow, apply):
-    try:
-        v = next(flow)
-        while True:
-            v = flow.send(apply(v))
-    except StopIteration as end:
-        return end.value
