@@ -7,7 +7,6 @@ where the forcing goes through a cycle); s is 0 here, pseudo-transient continuat
 estimate is of the right size where the carried variables would answer, not exact.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,11 +14,9 @@ import numpy as np
 
 from solvers.requests import StepOperator
 from solvers.seasons import SeasonalInverse
-from solvers.tendency import TendencyInverse
+from solvers.tendency import Inverse, inverse_of
 
 LEAST_RATE = 1e-6  # a period, at which a total that is conserved is said to decay: there is no inverse without any
-
-Inverse = Callable[..., np.ndarray]  # as TendencyInverse is called
 
 
 @lru_cache(maxsize=1)
@@ -28,7 +25,7 @@ def tendency_inverse(operator: StepOperator, rate: float) -> Inverse:
 
     A method and the estimate of a run's error ask for the same inverse of the same residual in turn: it is factorised,
     and solved for at its own rate, once. Raises SingularMatrix."""
-    inverse: Inverse = SeasonalInverse(operator, rate) if operator.seasons else TendencyInverse(operator, rate)
+    inverse: Inverse = SeasonalInverse(operator, rate) if operator.seasons else inverse_of(operator, rate)
     last: list[Any] = []  # r, steps and P_s^-1 r
 
     def applied(
@@ -41,7 +38,7 @@ def tendency_inverse(operator: StepOperator, rate: float) -> Inverse:
         if rate is not None or tolerance is not None:
             return inverse(r, steps=steps, rate=rate, tolerance=tolerance)
         steps = steps or operator.steps
-        if not last or last[1] != steps or not np.array_equal(last[0], r):
+        if not last or last[1] != steps or operator.inner.any(not np.array_equal(last[0], r)):
             last[:] = r.copy(), steps, inverse(r, steps=steps)
         return last[2].copy()
 

@@ -134,7 +134,7 @@ def extended_continuation(
     asked: Array = saved.get("asked")
 
     def limited(inverse: Inverse, r: np.ndarray, pseudo_time: float) -> np.ndarray:
-        return limited_step(inverse, r, steps, pseudo_time, own, min(limit, reach * last), forcing)
+        return limited_step(inverse, r, steps, pseudo_time, own, min(limit, reach * last), forcing, inner)
 
     def survived(
         operator: StepOperator, inverse: Inverse | None, r: np.ndarray, step: float
@@ -260,6 +260,7 @@ def limited_step(
     groups: np.ndarray,
     limit: float,
     forcing: float = FORCING,
+    inner: InnerProduct = EUCLIDEAN,
 ) -> np.ndarray:
     """dx of the header, (n,), no unknown of which moves farther than `limit`. Raises SingularMatrix."""
     rates = np.full(len(r), 1 / pseudo_time)
@@ -268,7 +269,7 @@ def limited_step(
         farthest = np.zeros(groups.max() + 1)
         np.maximum.at(farthest, groups, np.abs(dx))
         far = farthest > limit
-        if not far.any():
+        if not inner.any(bool(far.any())):
             return dx
         rates[far[groups]] *= SHORTEN
     return dx * np.minimum(1, limit / np.maximum(farthest, limit))[groups]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.requests import Array
+Array = Any  # an array of the array-API standard, shape (n,)
 
 BLOCK = 65536  # elements: 512 KiB of float64, the second-level cache of a core; larger ones fall out of it
 SMALL = 10_000  # elements from which BLAS may start threads
@@ -65,6 +65,10 @@ class InnerProduct:
     def dot(self, a: Array, b: Array) -> float:
         """<a, b>. One reduction."""
         return float(self.gram([a], [b])[0, 0])
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any rank. One reduction."""
+        return flag if self.reduce is None else bool(self.reduce(np.array([float(flag)]))[0])
 
     def gram(self, rows: Sequence[Array], vectors: Sequence[Array]) -> np.ndarray:
         """The matrix of <rows[i], vectors[j]>, shape (len(rows), len(vectors)), float64.

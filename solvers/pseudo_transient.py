@@ -158,10 +158,18 @@ def secant_step(
         return -precondition(r)
     X = np.stack(dxs, axis=1)
     B = np.stack(drs, axis=1) - X / step
-    PB = np.stack([precondition(b) for b in B.T], axis=1)
+    columns = [precondition(b) for b in B.T]
     Pr = precondition(r)
-    root = np.ones(len(r)) if inner.weights is None else np.sqrt(np.asarray(inner.weights))
-    columns = root[:, None] * PB
-    scale = 1 / np.maximum(np.linalg.norm(columns, axis=0), np.finfo(float).tiny)
-    gamma = scale * np.linalg.lstsq(columns * scale, root * Pr, rcond=cut)[0]
-    return -(X @ gamma) - (Pr - PB @ gamma)
+    gamma = least_squares(columns, Pr, inner, cut)
+    return -(X @ gamma) - (Pr - np.stack(columns, axis=1) @ gamma)
+
+
+def least_squares(columns: list[np.ndarray], b: np.ndarray, inner: InnerProduct, cut: float) -> np.ndarray:
+    """The combination of the columns, (n,) each, that is nearest to b, by the normal equations: their singular values
+    below `cut` of the largest, of columns of length one, are left out. One reduction over ranks."""
+    products = inner.gram(columns, [*columns, b])
+    scale = 1 / np.sqrt(np.maximum(np.diag(products), np.finfo(float).tiny))
+    squares, vectors = np.linalg.eigh(products[:, :-1] * np.outer(scale, scale))
+    kept = squares > cut**2 * squares[-1]
+    along = vectors[:, kept].T @ (scale * products[:, -1])
+    return scale * (vectors[:, kept] @ (along / squares[kept]))

@@ -22,7 +22,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-Array = Any  # an array of the array-API standard, shape (n,)
+from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.inner import Array as Array
+from solvers.rows import Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,14 +76,14 @@ class Border:
     response: (n, m), the change of x in one time step for a unit of y, times `implicit` as the matrix is.
     source: (m, n). balance: (m, m), not singular. All sparse.
     chain: (n + m,) integers from 0: the link of a chain that each unknown of (x, y) belongs to; the links are coupled
-    to their neighbours in the chain only.
+    to their neighbours in the chain only; None where it is not known, as on several ranks.
     aggregates: (n + m,) integers from 0: what each unknown of (x, y) is lumped into where memory is short; or unknown.
     """
 
     response: Any
     source: Any
     balance: Any
-    chain: np.ndarray
+    chain: np.ndarray | None
     aggregates: np.ndarray | None = None
 
 
@@ -117,6 +119,11 @@ class StepOperator:
 
         return eye_array(self.matrix.shape[0])
 
+    @property
+    def inner(self) -> InnerProduct:
+        """The Euclidean inner product of the vectors that its matrices go with."""
+        return self.matrix.inner if isinstance(self.matrix, Rows) else EUCLIDEAN
+
     def __eq__(self, other: object) -> bool:
         if self is other or not isinstance(other, StepOperator):
             return self is other
@@ -141,7 +148,7 @@ def _same_border(a: Border | None, b: Border | None) -> bool:
 
 def _same(a: Any, b: Any) -> bool:
     """Whether two sparse matrices, or none, have the same entries."""
-    if a is None or b is None or a.shape != b.shape:
+    if a is None or b is None or a.shape != b.shape or isinstance(a, Rows) or isinstance(b, Rows):
         return a is b
     return (a != b).nnz == 0
 

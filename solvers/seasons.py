@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix
-from solvers.krylov import fgmres
+from solvers.krylov import answered, fgmres_flow
 from solvers.requests import BORDER_MATRICES, StepOperator
-from solvers.tendency import TendencyInverse, implicit_step
+from solvers.tendency import implicit_step, inverse_of
 
 TOLERANCE, DIMENSION = 1e-2, 40  # of the outer iterations: implicit Euler over a season is no better
 SEASON_TOLERANCE = 1e-5  # of the solve of a season
@@ -44,7 +44,7 @@ class SeasonalInverse:
 
     def __init__(self, operator: StepOperator, rate: float = 0.0) -> None:
         self._operator, self._rate = operator, rate
-        self._mean = TendencyInverse(operator, rate)
+        self._mean = inverse_of(operator, rate)
         seasons_a_period = operator.steps * len(operator.seasons) / operator.cycle_steps
         self._seasons = [implicit_step(part, seasons_a_period, SEASON_TOLERANCE) for part in operator.seasons]
 
@@ -71,7 +71,10 @@ class SeasonalInverse:
         def precondition(v: np.ndarray) -> np.ndarray:
             return self._mean(v, steps=cycle, rate=rate, tolerance=tolerance)
 
-        e, left = fgmres(apply, r * (cycle / steps), precondition, tolerance=allowed, dimension=DIMENSION)
+        flow = fgmres_flow(
+            r * (cycle / steps), precondition, tolerance=allowed, dimension=DIMENSION, inner=self._operator.inner
+        )
+        e, left = answered(flow, apply)
         if not left <= allowed:
             raise SingularMatrix("the iterations over the seasons did not get there")
         return e

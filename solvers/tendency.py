@@ -15,9 +15,11 @@ import numpy as np
 
 from solvers.chain_factors import SingularMatrix, scaling
 from solvers.factors import REFINEMENT, Factors, factorise, memory_sentence, refined
+from solvers.ranks_inverse import LINEAR_TOLERANCE, RanksInverse, ranks_sentence
 from solvers.requests import StepOperator
+from solvers.rows import Rows
 
-LINEAR_TOLERANCE = 1e-8  # of the linear solve, in rows scaled to a largest entry near one
+Inverse = Callable[..., np.ndarray]  # as TendencyInverse is called
 
 
 class TendencyInverse:
@@ -47,12 +49,12 @@ class TendencyInverse:
         tolerance = tolerance or self._tolerance
         n = len(r)
         right = self._left @ (r * (self._operator.steps / (steps or self._operator.steps)))
+        right = np.concatenate([right, np.zeros(self._own.shape[0] - n)])
         z: np.ndarray | None
         if rate is None and self._factors.exact:
             z = self._factors(right)
         else:
             matrix = self._own if rate is None else extended_matrix(self._operator, rate)
-            right = np.concatenate([right, np.zeros(matrix.shape[0] - n)])
             z = refined(matrix, self._factors, right, tolerance, self._rows)
             if z is None and rate is not None:
                 z = refined(matrix, self._factorise(matrix), right, tolerance, self._rows)
@@ -86,6 +88,8 @@ def what_is_lumped(operator: StepOperator) -> tuple[np.ndarray | None, np.ndarra
 
 def memory_needed(operator: StepOperator) -> str:
     """The memory that the inverse of an operator takes, and how it is had, in a sentence for the user's log."""
+    if isinstance(operator.matrix, Rows):
+        return ranks_sentence(operator)
     shifted = extended_matrix(operator, 1.0)  # any rate: it has the entries of all that will be factorised
     try:
         return memory_sentence(shifted, *what_is_lumped(operator))
@@ -93,10 +97,17 @@ def memory_needed(operator: StepOperator) -> str:
         return f"the operator has no LU factors: {error}"
 
 
+def inverse_of(operator: StepOperator, rate: float = 0.0, tolerance: float = LINEAR_TOLERANCE) -> Inverse:
+    """P_s^-1 of an operator, where several ranks have its rows by PETSc. Raises SingularMatrix, as it does itself."""
+    if isinstance(operator.matrix, Rows):
+        return RanksInverse(operator, rate, tolerance)
+    return TendencyInverse(operator, rate, tolerance)
+
+
 def implicit_step(
     operator: StepOperator, rate: float, tolerance: float = LINEAR_TOLERANCE
 ) -> Callable[[np.ndarray], np.ndarray]:
     """v -> (1 - L / rate)^-1 v, (n,) each: a step of implicit Euler over 1 / rate periods, L = N (J - I) extended by
     the balance. tolerance: of the linear solve. Raises SingularMatrix, as the function does."""
-    inverse = TendencyInverse(operator, rate, tolerance)
+    inverse = inverse_of(operator, rate, tolerance)
     return lambda v: -rate * (inverse(v) + v)

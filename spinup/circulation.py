@@ -21,8 +21,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.sparse import block_array, csr_array, diags_array, eye_array, kron
+from scipy.sparse import block_array, coo_array, csr_array, diags_array, eye_array, kron
 from scipy.sparse.csgraph import connected_components
+
+from spinup.patch import Patch
 
 Sparse = Any
 
@@ -62,6 +64,23 @@ class CGrid:
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.mask.shape
+
+    def around(self, patch: Patch) -> "CGrid":
+        """The same of a patch: its cells, and those around them, which are on land beyond the ends of the grid. As a
+        part of a grid it has open ends."""
+
+        def wider(values: np.ndarray) -> np.ndarray:
+            dims = tuple(dim if n > 1 else "" for dim, n in zip(("zt", "yt", "xt"), values.shape, strict=True))
+            return patch.around(values, dims, values.dtype.type(values.dtype != bool))
+
+        fields = {name: wider(value) for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return CGrid(**fields, gravity=self.gravity, density=self.density, cyclic=False)
+
+    @property
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where there is water in a column, and at its eastern and northern faces, (ny, nx)."""
+        mask, mask_u, mask_v = (np.asarray(m.any(axis=0)) for m in (self.mask, self.mask_u, self.mask_v))
+        return mask, mask_u, mask_v
 
     @cached_property
     def east(self) -> Sparse:
@@ -130,25 +149,51 @@ class CGrid:
 
 
 @dataclass(frozen=True, eq=False)
+class Unknowns:
+    """Flat cells (z, y, x) of tracers, u and v, and flat columns (y, x) of surface pressures."""
+
+    tracer: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    pressure: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Circulation:
-    """The balance of `circulation_balance`: 0 = source dx + balance (u, v, p_s), dx/dt = advection (u, v, p_s)."""
+    """The balance of `circulation_balance`: 0 = source dx + balance (u, v, p_s), dx/dt = advection (u, v, p_s).
+
+    unknowns: those of the columns of these matrices.
+    """
 
     advection: Sparse
     source: Sparse
     balance: Sparse
-    u: np.ndarray  # flat cell (z, y, x) of each u among the unknowns
-    v: np.ndarray
-    pressure: np.ndarray  # flat column (y, x) of each surface pressure
+    unknowns: Unknowns
+
+
+def unknowns(grid: CGrid, among: np.ndarray | None = None) -> Unknowns:
+    """All of a grid, or those of its cells that are True in `among`, (ny, nx)."""
+    here = np.ones(grid.shape[1:], bool) if among is None else among
+    tracer, u, v = (np.flatnonzero((mask & here).ravel()) for mask in (grid.mask, grid.mask_u, grid.mask_v))
+    return Unknowns(tracer, u, v, np.flatnonzero((grid.mask.any(axis=0) & here).ravel()))
 
 
 def circulation_balance(
-    grid: CGrid, viscosity: np.ndarray, tracers: Mapping[str, np.ndarray], density_slopes: Mapping[str, np.ndarray]
+    grid: CGrid,
+    viscosity: np.ndarray,
+    tracers: Mapping[str, np.ndarray],
+    density_slopes: Mapping[str, np.ndarray],
+    held: np.ndarray | None = None,
+    among: np.ndarray | None = None,
 ) -> Circulation:
     """The linear response of the circulation to the tracers, and of the tracers to it.
 
     viscosity: vertical, at the top of tracer cells, (nz, ny, nx), m2 s-1.
     tracers: the mean fields that are advected, in the order of the vector x. density_slopes: drho/dtracer of those that
     make density (kg m-3 a unit).
+    held: the columns, True of (ny, nx), whose p_s is said to be 0; by default `one_of_each_basin`.
+    among: the columns, True of (ny, nx), whose rows are wanted, at least two from the edges of a grid that is a part of
+    another; by default all.
 
     The rows of `source` and `balance` are the momentum of u (m s-2), that of v, and the divergence (m s-1) of each
     column. Of these one of each basin says p_s = 0 instead: the divergences of a basin sum to zero, its p_s is known
@@ -159,27 +204,28 @@ def circulation_balance(
     gradient_x = grid.times(-1.0 * grid.mask_u / (grid.cos_t * grid.dxu)) @ (grid.east - grid.one)
     gradient_y = grid.times(-1.0 * grid.mask_v / grid.dyu) @ (grid.north - grid.one)
 
-    ocean = np.flatnonzero(grid.mask.ravel())
-    u, v = np.flatnonzero(grid.mask_u.ravel()), np.flatnonzero(grid.mask_v.ravel())
-    columns = np.flatnonzero(grid.mask.any(axis=0).ravel())
+    of, to = unknowns(grid), unknowns(grid, among)
 
     nz, ny, nx = grid.shape
     whole_column = kron(np.ones((nz, 1)), eye_array(ny * nx)).tocsr()
     depth_integral = whole_column.T @ grid.times(grid.dzt)
     balance = block_array(
         [
-            [momentum_u[u][:, u], of_v[u][:, v], (gradient_x @ whole_column)[u][:, columns]],
-            [of_u[v][:, u], momentum_v[v][:, v], (gradient_y @ whole_column)[v][:, columns]],
+            [momentum_u[to.u][:, of.u], of_v[to.u][:, of.v], (gradient_x @ whole_column)[to.u][:, of.pressure]],
+            [of_u[to.v][:, of.u], momentum_v[to.v][:, of.v], (gradient_y @ whole_column)[to.v][:, of.pressure]],
             [
-                (depth_integral @ grid.divergence_u)[columns][:, u],
-                (depth_integral @ grid.divergence_v)[columns][:, v],
+                (depth_integral @ grid.divergence_u)[to.pressure][:, of.u],
+                (depth_integral @ grid.divergence_v)[to.pressure][:, of.v],
                 None,
             ],
         ]
     ).tocsr()
-    held = np.zeros(balance.shape[0])
-    held[len(u) + len(v) + _one_of_each_basin(balance[len(u) + len(v) :])] = 1.0
-    balance = (diags_array(1 - held) @ balance + diags_array(held)).tocsr()
+    held = one_of_each_basin(*grid.columns) if held is None else held
+    kept = np.concatenate([np.ones(len(to.u) + len(to.v)), ~held.ravel()[to.pressure]])
+    places = np.concatenate([np.full(len(to.u) + len(to.v), -1), np.searchsorted(of.pressure, to.pressure)])
+    said = np.flatnonzero(kept == 0)
+    ones = (np.ones(said.size), (said, len(of.u) + len(of.v) + places[said]))
+    balance = (diags_array(kept) @ balance + csr_array(ones, shape=balance.shape)).tocsr()
     balance.eliminate_zeros()
 
     hydrostatic = _hydrostatic_pressure(grid)
@@ -187,18 +233,12 @@ def circulation_balance(
     for name, field in tracers.items():
         slope = density_slopes.get(name)
         pressure = hydrostatic @ grid.times(0.0 if slope is None else slope * grid.mask)
-        parts = [(gradient_x @ pressure)[u][:, ocean], (gradient_y @ pressure)[v][:, ocean]]
-        sources.append(block_array([[parts[0]], [parts[1]], [csr_array((len(columns), len(ocean)))]]))
-        by_u, by_v = _advection(grid, field)
-        advections.append(block_array([[by_u[ocean][:, u], by_v[ocean][:, v], csr_array((len(ocean), len(columns)))]]))
-    return Circulation(
-        block_array([[a] for a in advections]).tocsr(),
-        block_array([sources]).tocsr(),
-        balance,
-        u,
-        v,
-        columns,
-    )
+        parts = [(gradient_x @ pressure)[to.u][:, of.tracer], (gradient_y @ pressure)[to.v][:, of.tracer]]
+        sources.append(block_array([[parts[0]], [parts[1]], [csr_array((len(to.pressure), len(of.tracer)))]]))
+        by_u, by_v = (part[to.tracer] for part in _advection(grid, field))
+        nothing = csr_array((len(to.tracer), len(of.pressure)))
+        advections.append(block_array([[by_u[:, of.u], by_v[:, of.v], nothing]]))
+    return Circulation(block_array([[a] for a in advections]).tocsr(), block_array([sources]).tocsr(), balance, of)
 
 
 def chain_of_rows(grid: CGrid, circulation: Circulation, tracers: int) -> np.ndarray:
@@ -221,15 +261,21 @@ def lumped_columns(grid: CGrid, circulation: Circulation, tracers: int) -> np.nd
 
 def _places(grid: CGrid, circulation: Circulation, tracers: int) -> list[np.ndarray]:
     """Flat cell (z, y, x) of the unknowns of each tracer, of u, v and p_s, the last in the lowest level."""
-    ocean = np.flatnonzero(grid.mask.ravel())
-    return [*[ocean] * tracers, circulation.u, circulation.v, circulation.pressure]
+    of = circulation.unknowns
+    return [*[of.tracer] * tracers, of.u, of.v, of.pressure]
 
 
-def _one_of_each_basin(divergence: Sparse) -> np.ndarray:
-    """The last row of each set of rows that are coupled, of the divergence of each column."""
-    size = abs(divergence)
-    _, basin = connected_components(size @ size.T, directed=False)
-    return len(basin) - 1 - np.unique(basin[::-1], return_index=True)[1]
+def one_of_each_basin(mask: np.ndarray, mask_u: np.ndarray, mask_v: np.ndarray) -> np.ndarray:
+    """True at the last column of each set of water columns that are joined by open faces; all are (ny, nx), True where
+    there is water in a column and at its eastern and northern faces."""
+    columns = np.arange(mask.size).reshape(mask.shape)
+    pairs = [(columns[face], np.roll(columns, -1, axis)[face]) for face, axis in ((mask_u, 1), (mask_v, 0))]
+    ends = [np.concatenate(side) for side in zip(*pairs, strict=True)]
+    graph = coo_array((np.ones(ends[0].size), ends), shape=(mask.size, mask.size))
+    _, basin = connected_components(graph, directed=False)
+    last = np.zeros(mask.size, bool)
+    last[mask.size - 1 - np.unique(basin[::-1], return_index=True)[1]] = True
+    return last.reshape(mask.shape) & mask
 
 
 def _friction(grid: CGrid, viscosity: np.ndarray) -> tuple[Sparse, Sparse]:

@@ -108,7 +108,7 @@ class ErrorEstimator:
             except SingularMatrix:
                 return None
             found = _sizes(layout, vector)
-            if np.isfinite(vector).all():
+            if not layout.any(not np.isfinite(vector).all()):
                 found = self._with_the_way_of_the_target(np.asarray(request.x), vector, found, records)
                 if self._operator.border is not None:
                     found = calibrated(found)

@@ -29,9 +29,12 @@ from spinup.convection import stably_stratified
 from spinup.devices import check_devices
 from spinup.distributed.on_ranks import OnRanks
 from spinup.distributed.ranks import several, started
+from spinup.distributed.split import Split, split
 from spinup.distributed.veros import cells, decompose
+from spinup.distributed.veros_border import border_on_ranks, places_of
 from spinup.errors import ModelFailure, UsageError
 from spinup.maps import Content, Diagnostic, DiagnosticSpec, checked_control_variates, parted
+from spinup.patch import Patch
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
@@ -306,6 +309,7 @@ class VerosMap:
             return state, 0
         begin, later, done = self._way
         same = all(state[name] is value or np.array_equal(state[name], value) for name, value in begin.items())
+        same = self._patch.all(same)
         return (later, done) if same else (state, 0)
 
     def _operator_at(self, state: State, *, border: bool) -> StepOperator:
@@ -315,7 +319,7 @@ class VerosMap:
             return mixing[0] @ mixing[1]
 
         found, coefficients = step_operator(
-            self.layout, self._respond, implicit_of, state, steps=self.period.steps, cyclic=self._cyclic
+            self.layout, self._respond, implicit_of, state, steps=self.period.steps, patch=self._patch
         )
         if not border:
             return found
@@ -328,10 +332,20 @@ class VerosMap:
             _at_tau(state, (*TRACERS, *self._accelerate)), self._grid.mask, self._grid.dzt, slopes
         )
         carried = {name: stable[name] for name in self._accelerate}
+        if self._ranks is not None:
+            viscosity = coefficients["kappaM"]
+            return replace(found, border=border_on_ranks(self._patch, self._grid, viscosity, carried, slopes, self.dt))
         balance = circulation_balance(self._grid, coefficients["kappaM"], carried, slopes)
         chain, lumps = (of(self._grid, balance, len(self._accelerate)) for of in (chain_of_rows, lumped_columns))
         response = (self.dt * balance.advection).tocsr()
         return replace(found, border=Border(response, balance.source, balance.balance, chain, lumps))
+
+    @cached_property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the unknowns of this rank are in the order of a single process: those of the vector, and those of the
+        operator's border; each a number that grows with that order."""
+        v = self.layout.variables[0]
+        return places_of(self._patch, self._grid, v.dims, len(self._accelerate))
 
     @property
     def no_circulation(self) -> str:
@@ -346,7 +360,7 @@ class VerosMap:
     @cached_property
     def operator_years(self) -> float:
         """Model years that `operator` costs."""
-        return self.step_years * probes(self.layout, cyclic=self._cyclic) * (SEASONS if self.cycle_steps else 1)
+        return self.step_years * probes(self.layout, self._patch) * (SEASONS if self.cycle_steps else 1)
 
     @cached_property
     def layout(self) -> Layout:
@@ -489,10 +503,26 @@ class VerosMap:
         if self._ranks is None:
             return self
         model: Any = self
+        return OnRanks(model, self._ranks, *self._parts, steps=True)
+
+    @cached_property
+    def _split(self) -> Split:
+        """Which rank has which cells."""
+        assert self._ranks is not None
+        return split(self._ranks, *self._parts)
+
+    @property
+    def _parts(self) -> tuple[dict[str, tuple[slice, int]], dict[str, tuple[str, int]]]:
+        """The cells of this rank, and the dimensions that have a halo; see `OnRanks`."""
         dims = {dim: (f"{dim[0]}t", 0) for dim in GHOST_DIMS if dim[1] != "t"}
         halos = {f"{dim}_halo": (f"{dim[0]}t", GHOST) for dim in GHOST_DIMS}
-        mine = cells(self._template.settings.nx, self._template.settings.ny)
-        return OnRanks(model, self._ranks, mine, dims | halos)
+        return cells(self._template.settings.nx, self._template.settings.ny), dims | halos
+
+    @cached_property
+    def _patch(self) -> Patch:
+        """The cells of this rank, with as many around them as the operator and the circulation reach."""
+        closed = {"yt": False, "xt": self._cyclic}
+        return Patch(closed, GHOST, None if self._ranks is None else self._split)
 
     # --- building --------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from scipy.sparse import block_diag, coo_array, csr_array
 from solvers import StepOperator
 from spinup.circulation import CGrid, Sparse
 from spinup.errors import ModelFailure
+from spinup.patch import Patch
 from spinup.state import Layout, State
 from spinup.stencil import Stencil, wrap
 
@@ -39,19 +40,6 @@ def stencil(shape: tuple[int, ...], *, cyclic: bool) -> Stencil:
     return Stencil(shape, offsets, cyclic=(False, False, cyclic), full=(False, False, False))
 
 
-@lru_cache(maxsize=4)
-def sources(shape: tuple[int, ...], *, cyclic: bool) -> list[np.ndarray]:
-    """For each colour, and each cell of the flat grid, the flat index of the one of this colour that reaches it, -1
-    where there is none: the same for every operator on the grid."""
-    reached = stencil(shape, cyclic=cyclic)
-    colours = reached.colours.ravel()
-    found = np.full((reached.number, colours.size), -1)
-    for source in reached.sources():
-        cell = np.flatnonzero(source >= 0)
-        found[colours[source[cell]], cell] = source[cell]
-    return list(found)
-
-
 def step_operator(
     layout: Layout,
     respond: Callable[[State, Any], tuple[Any, Coefficients]],
@@ -59,9 +47,11 @@ def step_operator(
     state: State,
     *,
     steps: int,
-    cyclic: bool,
+    patch: Patch,
 ) -> tuple[StepOperator, Coefficients]:
     """M (J - I) of the layout's variables at `state`, and the model's coefficients there.
+
+    On several ranks each perturbs and reads its own cells, and has their rows; the colours are those of the whole grid.
 
     respond(state, perturbations) gives, for perturbations (m, variables, nz, ny, nx) of the accelerated variables,
     the change of those variables after a step, of the same shape; and coefficients of the unperturbed step.
@@ -70,42 +60,64 @@ def step_operator(
     Raises ModelFailure where the step does not return finite numbers.
     """
     names = [v.name for v in layout.variables]
-    cells = layout.unpack(np.arange(layout.size), fill=-1)
-    shape = layout.variables[0].shape
-    colours = stencil(shape, cyclic=cyclic).colours
-    origins = sources(shape, cyclic=cyclic)
+    shape, dims = layout.variables[0].shape, layout.variables[0].dims
+    reached = stencil(patch.whole(shape, dims), cyclic=patch.closed["xt"])
+    colours = patch.mine(reached.colours, dims)
+    numbers = layout.unpack(np.arange(layout.size), fill=-1)
+    first, number_of_all = patch.first(layout.size)
+
+    def neighbours(block: np.ndarray) -> Callable[[tuple[int, ...]], np.ndarray]:
+        """Of integers on the grid, those of the neighbours at an offset, flat; -1 beyond the grid."""
+        levels = (LEVELS_REACHED, LEVELS_REACHED)
+        wide = np.pad(patch.around(block, dims, -1), (levels, (0, 0), (0, 0)), constant_values=-1)
+        margins = (LEVELS_REACHED, patch.width, patch.width)
+
+        def at(offset: tuple[int, ...]) -> np.ndarray:
+            starts = [margin + o for margin, o in zip(margins, offset, strict=True)]
+            return wide[tuple(slice(a, a + n) for a, n in zip(starts, shape, strict=True))].ravel()
+
+        return at
+
+    colour_at = neighbours(colours)
+    number_at = {n: neighbours(np.where(own >= 0, own + first, -1)) for n, own in numbers.items()}
+    cell = np.arange(colours.size)
     rows, columns, entries = [], [], []
     implicit: Sparse = None
     coefficients: Coefficients = {}
     for index, v in enumerate(layout.variables):
         size = PERTURBATION * v.scale
-        perturbations = np.zeros((len(origins), len(names), *shape))
-        for colour in range(len(origins)):
+        perturbations = np.zeros((reached.number, len(names), *shape))
+        for colour in range(reached.number):
             perturbations[colour, index] = ((colours == colour) & v.mask) * size
         changes, coefficients = respond(state, perturbations)
         response = np.asarray(changes) / size
-        if not np.isfinite(response).all():
+        finite = bool(np.isfinite(response).all())
+        if not patch.all(finite):
             raise ModelFailure(f"the perturbed steps of {v.name} are not finite")
         implicit = implicit_of(coefficients)
-        for source, answer in zip(origins, response, strict=True):
-            column = np.where(source >= 0, cells[v.name].ravel()[np.maximum(source, 0)], -1)
-            for target, name in enumerate(names):
-                row, a = cells[name].ravel(), implicit @ answer[target].ravel()
+        for target, name in enumerate(names):
+            answers = implicit @ response[:, target].reshape(reached.number, -1).T  # (cells, colours)
+            row = numbers[name].ravel()
+            for offset in reached.offsets:
+                column = number_at[v.name](offset)
+                a = answers[cell, np.maximum(colour_at(offset), 0)]
                 keep = (row >= 0) & (column >= 0) & (np.abs(a) > NEGLIGIBLE)
                 rows.append(row[keep])
                 columns.append(column[keep])
                 entries.append(a[keep])
     n = layout.size
     where = (np.concatenate(rows), np.concatenate(columns))
-    jacobian = csr_array(coo_array((np.concatenate(entries), where), shape=(n, n)))
+    jacobian = csr_array(coo_array((np.concatenate(entries), where), shape=(n, number_of_all)))
     ocean = [np.flatnonzero(v.mask.ravel()) for v in layout.variables]
-    left = csr_array(block_diag([implicit[o][:, o] for o in ocean]))
-    return StepOperator(csr_array(jacobian - left), steps, left), coefficients
+    own = csr_array(block_diag([implicit[o][:, o] for o in ocean]))
+    left = csr_array((own.data, own.indices + first, own.indptr), shape=(n, number_of_all))
+    return StepOperator(patch.rows(csr_array(jacobian - left)), steps, patch.rows(left)), coefficients
 
 
-def probes(layout: Layout, *, cyclic: bool) -> int:
+def probes(layout: Layout, patch: Patch) -> int:
     """How many time steps `step_operator` costs."""
-    return len(layout.variables) * stencil(layout.variables[0].shape, cyclic=cyclic).number + 1
+    v = layout.variables[0]
+    return len(layout.variables) * stencil(patch.whole(v.shape, v.dims), cyclic=patch.closed["xt"]).number + 1
 
 
 def vertical_mixing(grid: CGrid, diffusivity: np.ndarray, dt: float) -> Sparse:

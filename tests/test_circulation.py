@@ -61,8 +61,9 @@ def answer(grid: CGrid, circulation: Circulation, drho: np.ndarray) -> np.ndarra
 def velocities(grid: CGrid, circulation: Circulation, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """u and v on the grid, 0 on land."""
     u, v = np.zeros(grid.mask.size), np.zeros(grid.mask.size)
-    n = len(circulation.u)
-    u[circulation.u], v[circulation.v] = y[:n], y[n : n + len(circulation.v)]
+    of = circulation.unknowns
+    n = len(of.u)
+    u[of.u], v[of.v] = y[:n], y[n : n + len(of.v)]
     return u.reshape(grid.shape), v.reshape(grid.shape)
 
 
@@ -146,7 +147,8 @@ def test_nothing_on_land_is_in_the_matrices():
     faces_u, faces_v = (cells & np.roll(cells, -1, axis=2)).sum(), (cells[:, :-1] & cells[:, 1:]).sum()
     columns = NY * NX - 6
     unknowns = faces_u + faces_v + columns
-    assert (len(circulation.u), len(circulation.v), len(circulation.pressure)) == (faces_u, faces_v, columns)
+    of = circulation.unknowns
+    assert (len(of.u), len(of.v), len(of.pressure)) == (faces_u, faces_v, columns)
     assert circulation.balance.shape == (unknowns, unknowns)
     assert circulation.source.shape == (unknowns, cells.sum())
     assert circulation.advection.shape == (cells.sum(), unknowns)
@@ -197,9 +199,10 @@ def test_coriolis_does_no_work_and_friction_takes_energy():
     eigenvalues."""
     g = sphere()
     circulation = balance_of(g)
-    n, m = len(circulation.u), len(circulation.v)
-    volume_u = (g.dxu * g.cos_t * g.dyt * g.dzt * np.ones(g.shape)).ravel()[circulation.u]
-    volume_v = (g.dxt * g.cos_u * g.dyu * g.dzt * np.ones(g.shape)).ravel()[circulation.v]
+    of = circulation.unknowns
+    n, m = len(of.u), len(of.v)
+    volume_u = (g.dxu * g.cos_t * g.dyt * g.dzt * np.ones(g.shape)).ravel()[of.u]
+    volume_v = (g.dxt * g.cos_u * g.dyu * g.dzt * np.ones(g.shape)).ravel()[of.v]
     weighted = np.concatenate([volume_u, volume_v])[:, None] * circulation.balance.toarray()[: n + m, : n + m]
     coriolis = np.abs(weighted[:n, n:]).max()
     np.testing.assert_allclose(weighted[:n, n:], -weighted[n:, :n].T, atol=1e-12 * coriolis)
@@ -216,18 +219,19 @@ def test_lateral_friction_is_the_divergence_of_a_flux_on_the_sphere():
     )
     g = replace(g, mask_u=c_grid(cyclic=False).mask_u, mask_v=c_grid(cyclic=False).mask_v)
     circulation = balance_of(g)
-    n, m = len(circulation.u), len(circulation.v)
+    of = circulation.unknowns
+    n, m = len(of.u), len(of.v)
     profile = np.random.default_rng(3).normal(size=NY)
     everywhere = profile[None, :, None] * np.ones(g.shape)
     dyt, dyu, cos_t, cos_u, at_t, at_u = (
         np.broadcast_to(a, (1, NY, 1))[0, :, 0] for a in (g.dyt, g.dyu, g.cos_t, g.cos_u, g.viscosity_t, g.viscosity_u)
     )
     flux = (at_u * cos_u / dyu)[:-1] * np.diff(profile)
-    found = circulation.balance[:n, :n] @ everywhere.ravel()[circulation.u]
+    found = circulation.balance[:n, :n] @ everywhere.ravel()[of.u]
     tendency = velocities(g, circulation, np.concatenate([found, np.zeros(m)]))[0][2, :, 4]
     np.testing.assert_allclose(tendency[1:-1], np.diff(flux) / (cos_t * dyt)[1:-1], rtol=1e-10)
     flux = (at_t * cos_t / dyt)[1:] * np.diff(profile)
-    found = circulation.balance[n : n + m, n : n + m] @ everywhere.ravel()[circulation.v]
+    found = circulation.balance[n : n + m, n : n + m] @ everywhere.ravel()[of.v]
     tendency = velocities(g, circulation, np.concatenate([np.zeros(n), found]))[1][2, :, 4]
     np.testing.assert_allclose(tendency[1:-2], np.diff(flux)[:-1] / (cos_u * dyu)[1:-2], rtol=1e-10)
 
@@ -238,8 +242,9 @@ def test_vertical_friction_by_the_mean_viscosity_of_two_cells():
     viscosity = np.arange(1.0, NX + 1) * np.ones(g.shape)
     u = 0.1 * np.arange(NZ)[:, None, None] * np.ones(g.shape)
     circulation = circulation_balance(g, viscosity, {"rho": u}, {})
-    n = len(circulation.u)
-    found = (circulation.balance[:n, :n] @ u.ravel()[circulation.u]).reshape(NZ, NY, NX - 1)
+    of = circulation.unknowns
+    n = len(of.u)
+    found = (circulation.balance[:n, :n] @ u.ravel()[of.u]).reshape(NZ, NY, NX - 1)
     flux = 0.1 / DZ * (np.arange(1.0, NX) + 0.5) * np.ones((NY, NX - 1))
     np.testing.assert_allclose(found[0], flux / DZ)
     np.testing.assert_allclose(found[1:-1], 0.0, atol=1e-18)
@@ -250,8 +255,9 @@ def test_bottom_drag_acts_on_the_lowest_cell_alone():
     cells = island()
     g = c_grid(cells, viscosity_t=0.0, viscosity_u=0.0)
     circulation = balance_of(g)
-    n, m = len(circulation.u), len(circulation.v)
-    eastward = np.repeat([1.0, 0.0], [n, m + len(circulation.pressure)])
+    of = circulation.unknowns
+    n, m = len(of.u), len(of.v)
+    eastward = np.repeat([1.0, 0.0], [n, m + len(of.pressure)])
     u, _ = velocities(g, circulation, circulation.balance @ eastward)
     lowest = np.argmax(g.mask_u, axis=0)  # 3 over the bank
     assert lowest.max() == 3
@@ -263,10 +269,11 @@ def test_the_surface_pressure_does_no_work_on_a_flow_without_divergence():
     """Its gradient is the adjoint of the divergence, but for the row that holds the pressure."""
     g = sphere()
     circulation = balance_of(g)
-    n, m = len(circulation.u), len(circulation.v)
-    volume_u = (g.dxu * g.cos_t * g.dyt * g.dzt * np.ones(g.shape)).ravel()[circulation.u]
-    volume_v = (g.dxt * g.cos_u * g.dyu * g.dzt * np.ones(g.shape)).ravel()[circulation.v]
-    area = (g.dxt * g.cos_t * g.dyt * np.ones(g.shape))[0].ravel()[circulation.pressure]
+    of = circulation.unknowns
+    n, m = len(of.u), len(of.v)
+    volume_u = (g.dxu * g.cos_t * g.dyt * g.dzt * np.ones(g.shape)).ravel()[of.u]
+    volume_v = (g.dxt * g.cos_u * g.dyu * g.dzt * np.ones(g.shape)).ravel()[of.v]
+    area = (g.dxt * g.cos_t * g.dyt * np.ones(g.shape))[0].ravel()[of.pressure]
     dense = circulation.balance.toarray()
     gradient = np.concatenate([volume_u, volume_v])[:, None] * dense[: n + m, n + m :]
     divergence = area[:, None] * dense[n + m :, : n + m]
@@ -297,7 +304,8 @@ def test_advection_by_a_uniform_zonal_flow_is_the_centred_difference():
     field = some_density(grid)
     circulation = balance_of(grid, field)
     y = np.zeros(circulation.balance.shape[0])
-    y[: len(circulation.u)] = 0.3
+    of = circulation.unknowns
+    y[: len(of.u)] = 0.3
     expected = -0.3 * (np.roll(field, -1, axis=2) - np.roll(field, 1, axis=2)) / (2 * DX)
     np.testing.assert_allclose((circulation.advection @ y).reshape(grid.shape), expected, atol=1e-18)
 
@@ -310,7 +318,8 @@ def test_what_flows_into_a_column_below_rises():
     u = np.zeros(grid.shape)
     u[0, 3, 2], u[1, 3, 2] = 0.1, -0.1  # through the eastern face of column (3, 2)
     y = np.zeros(circulation.balance.shape[0])
-    y[: len(circulation.u)] = u.ravel()[circulation.u]
+    of = circulation.unknowns
+    y[: len(of.u)] = u.ravel()[of.u]
     found = (circulation.advection @ y).reshape(grid.shape)
     w = 0.1 * DZ / DX
     expected = np.zeros(grid.shape)
@@ -369,10 +378,9 @@ def test_cells_are_lumped_2x2_with_their_own_kind_and_level():
     circulation = balance_of(grid)
     lumps = lumped_columns(grid, circulation, tracers=2)
     tracer = np.flatnonzero(grid.mask)
-    level, row, column = np.unravel_index(
-        np.concatenate([tracer, tracer, circulation.u, circulation.v, circulation.pressure]), grid.shape
-    )
-    sizes = (len(tracer), len(tracer), len(circulation.u), len(circulation.v), len(circulation.pressure))
+    of = circulation.unknowns
+    level, row, column = np.unravel_index(np.concatenate([tracer, tracer, of.u, of.v, of.pressure]), grid.shape)
+    sizes = (len(tracer), len(tracer), len(of.u), len(of.v), len(of.pressure))
     kind = np.repeat(np.arange(5), sizes)
     assert lumps.shape == (2 * grid.mask.sum() + circulation.balance.shape[0],)
     np.testing.assert_array_equal(np.unique(lumps), np.arange(lumps.max() + 1))

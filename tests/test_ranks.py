@@ -71,6 +71,13 @@ def test_a_method_on_ranks_is_the_method(runs, method, number):
     np.testing.assert_array_equal(ranks.lon, alone.lon)
 
 
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_an_operator_of_ranks_is_the_whole_operator(number):
+    """Its inverse, extended and with seasons; how it is kept; and what a rank knows of the cells around its own."""
+    done = on_ranks(number, HERE / "cases" / "operator_program.py", PYTHONPATH=str(HERE.parent))
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_run_goes_on_on_another_number_of_ranks(runs, tmp_path, number):
     run = tmp_path / "run"

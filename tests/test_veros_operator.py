@@ -9,7 +9,7 @@ from scipy.sparse.linalg import splu
 import spinup
 from spinup import veros_operator, veros_slopes
 from spinup.errors import UsageError
-from spinup.veros_operator import PERTURBATION, probes, sources, stencil
+from spinup.veros_operator import PERTURBATION, probes, stencil
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def spun_up():
 def test_a_few_dozen_steps_give_the_operator(spun_up):
     model, _, _ = spun_up
     assert stencil(model.layout.variables[0].shape, cyclic=True).number == 5 * 5
-    assert probes(model.layout, cyclic=True) == 26
+    assert probes(model.layout, model._patch) == 26
 
 
 @pytest.mark.parametrize("cyclic", [True, False])
@@ -36,7 +36,7 @@ def test_no_cell_is_reached_by_two_of_a_colour(nx, around, cyclic):
     number, _ = stencil(shape, cyclic=cyclic).lattice
     assert number == (around if cyclic else 25)
     colours = stencil(shape, cyclic=cyclic).colours
-    for colour, found in enumerate(sources(shape, cyclic=cyclic)):
+    for colour in range(colours.max() + 1):
         reached = np.zeros(shape)
         for k, j, i in np.argwhere(colours == colour):
             columns = {(j, i), (j + 1, i), (j - 1, i), *((j, i + d) for d in (1, -1))}
@@ -44,7 +44,6 @@ def test_no_cell_is_reached_by_two_of_a_colour(nx, around, cyclic):
                 if 0 <= jj < 5 and 0 <= ii < nx:
                     reached[max(0, k - 2) : k + 3, jj, ii] += 1
         assert reached.max() <= 1
-        np.testing.assert_array_equal(found.reshape(shape) >= 0, reached == 1)
 
 
 def test_corners_do_not_answer(spun_up):

@@ -21,13 +21,14 @@ class OnRanks:
     mine : by dimension that is split, the cells of this rank, a slice of the whole, and how many the whole has.
     halos : by dimension of the full state that has a halo, the one without, and its cells at either end.
 
-    It takes whole periods: a time step of the model's own, its tendency or its derivative would be of one rank. Raises
-    UsageError where the parts are not the whole.
+    steps : whether its time steps and its operator are those of all ranks, too: the operator's matrices are then
+        `solvers.rows.Rows`, in the order of `places`.
+
+    Else it takes whole periods: a time step of the model's own, its tendency or its derivative would be of one rank.
+    Raises UsageError where the parts are not the whole.
     """
 
-    has_operator = has_steps = has_tangent = False
-    cycle_steps = 0
-    no_circulation = "no operator on several ranks"
+    has_tangent = False
 
     def __init__(
         self,
@@ -35,9 +36,14 @@ class OnRanks:
         ranks: Ranks,
         mine: Mapping[str, tuple[slice, int]],
         halos: Mapping[str, tuple[str, int]] | None = None,
+        *,
+        steps: bool = False,
     ) -> None:
         self._model = model
         self._split = split(ranks, mine, halos)
+        self.has_operator = self.has_steps = steps
+        self.cycle_steps = model.cycle_steps if steps else 0
+        self.no_circulation = model.no_circulation if steps else "no operator on several ranks"
 
     def __getattr__(self, name: str) -> Any:
         if name == "_model":

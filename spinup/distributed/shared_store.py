@@ -14,15 +14,16 @@ import numpy as np
 
 from solvers import StepOperator
 from spinup.distributed.on_ranks import gathered, scattered, whole_map
+from spinup.distributed.operators import Places, gathered_operator, scattered_operator
 from spinup.distributed.ranks import Ranks
 from spinup.distributed.split import Split
-from spinup.errors import UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import Fields, Layout, State
 from spinup.store import Header, RunStore
 from spinup.store.journal import Record
 
 T = TypeVar("T")
+N = TypeVar("N", float, int)
 
 
 class SharedStore:
@@ -108,25 +109,29 @@ class SharedStore:
         on = self._ranks.total(mine) if mine.size else mine
         return {name for name, count in zip(state, on, strict=True) if count == self._ranks.size}
 
-    # --- operators: a map on several ranks gives none ------------------------------------------------
+    # --- operators -------------------------------------------------------------------------------
 
-    def load_operator(self, count: int) -> None:
-        return None
+    def load_operator(self, count: int) -> tuple[StepOperator, float] | None:
+        return self._scattered_operator(lambda store: store.load_operator(count))
 
-    def load_estimate_operator(self, count: int) -> None:
-        return None
+    def load_estimate_operator(self, count: int) -> tuple[StepOperator, int] | None:
+        return self._scattered_operator(lambda store: store.load_estimate_operator(count))
 
-    def load_target(self) -> None:
-        return None
+    def load_target(self) -> np.ndarray | None:
+        found = self._on_leader(lambda store: store.load_target())
+        return self._scattered_vector(found) if self._ranks.share(found is not None) else None
 
-    def save_operator(self, operator: StepOperator, years: float, count: int | None = None) -> None:
-        raise UsageError("the operator of a map on several ranks cannot be kept")
+    def save_operator(self, operator: StepOperator, years: float, count: int) -> None:
+        whole: Any = gathered_operator(operator, self._places, self._ranks)
+        self._lead(lambda store: store.save_operator(whole, years, count))
 
     def save_estimate_operator(self, operator: StepOperator, years: float) -> None:
-        raise UsageError("the operator of a map on several ranks cannot be kept")
+        whole: Any = gathered_operator(operator, self._places, self._ranks)
+        self._lead(lambda store: store.save_estimate_operator(whole, years))
 
     def save_target(self, target: np.ndarray) -> None:
-        raise UsageError("the operator of a map on several ranks cannot be kept")
+        whole: Any = self._gathered_vector(target)
+        self._lead(lambda store: store.save_target(whole))
 
     # --- the rest --------------------------------------------------------------------------------
 
@@ -183,6 +188,23 @@ class SharedStore:
             v.name: self._split.scatter(None if fields is None else fields[v.name], v.dims)
             for v in self._model.layout.variables
         }
+
+    @property
+    def _places(self) -> Places:
+        model: Any = self._model
+        return model.places
+
+    def _scattered_operator(
+        self, load: Callable[[RunStore], tuple[StepOperator, N] | None]
+    ) -> tuple[StepOperator, N] | None:
+        """This rank's rows of the operator that the leading rank's store has, and the number it comes with."""
+        found = self._on_leader(load)
+        told: Any = None if found is None else (found[1],)
+        number = self._ranks.share(told)
+        if number is None:
+            return None
+        whole = None if found is None else found[0]
+        return scattered_operator(whole, self._places, self._ranks), number[0]
 
     def _gathered_vector(self, x: np.ndarray) -> np.ndarray | None:
         fields = self._gathered(self._model.layout.unpack(x, fill=0))

@@ -65,6 +65,36 @@ class Split:
             comm.Send(np.asarray(whole[self._block(rank, dims)], order="C"), rank)
         return np.array(self.mine(whole, dims), order="C")
 
+    def around(
+        self, block: np.ndarray, dims: tuple[str, ...], closed: Mapping[str, bool], width: int, fill: Any
+    ) -> np.ndarray:
+        """This rank's block with so many cells more at the ends of the dimensions that are split, those that others
+        have; `fill` beyond the ends of the grid, where these are not closed. One exchange."""
+        me = self.ranks.rank
+
+        def shared(holder: int, wanter: int) -> tuple[Any, Any]:
+            """Where in the wanter's block, with what is around it, what the holder has of it goes; and where in the
+            holder's that is."""
+            found = []
+            for dim, n in zip(dims, block.shape, strict=True):
+                if dim not in self.sizes:
+                    found.append((np.arange(n), np.arange(n)))
+                    continue
+                (first, last), (begin, end) = self.parts[wanter][dim], self.parts[holder][dim]
+                cells = np.arange(first - width, last + width)
+                cells = cells % self.sizes[dim] if closed[dim] else cells
+                there = np.flatnonzero((cells >= begin) & (cells < end))
+                found.append((there, cells[there] - begin))
+            return np.ix_(*(to for to, _ in found)), np.ix_(*(of for _, of in found))
+
+        others = range(self.ranks.size)
+        got = self.ranks.comm.alltoall([block[shared(me, rank)[1]] for rank in others])
+        wide = [n + 2 * width if dim in self.sizes else n for dim, n in zip(dims, block.shape, strict=True)]
+        found = np.full(wide, fill, block.dtype)
+        for rank, values in zip(others, got, strict=True):
+            found[shared(rank, me)[0]] = values
+        return found
+
     def _is_split(self, dim: str) -> bool:
         return self.halos.get(dim, (dim, 0))[0] in self.sizes
 

@@ -12,7 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from spinup.distributed.petsc import NoPETSc, PETSc, find
 
-DEBIAN_PACKAGES = ("libpetsc-real-dev", "openmpi-bin", "libopenmpi-dev", "gcc", "g++")
+# Without OpenBLAS PETSc has the reference BLAS, and MUMPS takes five times as long; ranks need no threads of it.
+DEBIAN_PACKAGES = ("libpetsc-real-dev", "libopenblas0-serial", "openmpi-bin", "libopenmpi-dev", "gcc", "g++")
 HOW = (
     "on Debian and Ubuntu: sudo apt-get install --no-install-recommends " + " ".join(DEBIAN_PACKAGES) + "; on a "
     "cluster: module load its PETSc, or set PETSC_DIR to where it is (and PETSC_ARCH, if it has one); with conda: "

@@ -19,9 +19,9 @@ def operator_tree(operator: StepOperator) -> dict[str, Any]:
     """Its parts as arrays and numbers by name."""
     tree: dict[str, Any] = {"steps": operator.steps}
     if operator.border is not None:
-        tree["chain"] = operator.border.chain
-        if operator.border.aggregates is not None:
-            tree["aggregates"] = operator.border.aggregates
+        for name in ("chain", "aggregates"):
+            if (known := getattr(operator.border, name)) is not None:
+                tree[name] = known
     if not operator.seasons:
         return tree | sparse_tree(_matrices(operator))
     tree |= {"seasons": len(operator.seasons), "cycle_steps": operator.cycle_steps}
@@ -64,9 +64,9 @@ def read_operator(path: Path, name: str) -> tuple[StepOperator, float] | None:
 def _operator(tree: dict[str, Any], matrices: dict[str, Any], suffix: str = "") -> StepOperator:
     """The operator of the matrices whose names have this suffix."""
     border = None
-    if "chain" in tree:  # the aggregates are not there where an older version wrote it
+    if "balance" + suffix in matrices:  # several ranks know of no chain, an older version of no aggregates
         parts = {part: matrices[part + suffix] for part in BORDER_MATRICES}
-        border = Border(**parts, chain=tree["chain"], aggregates=tree.get("aggregates"))
+        border = Border(**parts, chain=tree.get("chain"), aggregates=tree.get("aggregates"))
     return StepOperator(matrices["matrix" + suffix], tree["steps"], matrices.get("implicit" + suffix), border)
 
 

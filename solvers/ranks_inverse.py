@@ -1,0 +1,117 @@
+"""The inverse of the tendency (`solvers.tendency`) where every rank has rows of the operator: PETSc's matrices and
+solvers (S. Balay et al., PETSc/TAO Users Manual, Argonne National Laboratory, ANL-21/39).
+
+The extended matrix is one distributed AIJ matrix, its rows scaled to a largest entry of one. A rank's unknowns are
+those of its part of x, then those of its part of the border.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from solvers.chain_factors import SingularMatrix
+from solvers.petsc_factors import PetscFactors, in_words
+from solvers.requests import StepOperator
+from solvers.rows import Rows
+
+LINEAR_TOLERANCE = 1e-8  # of the linear solve, in rows scaled to a largest entry of one
+
+
+class RanksInverse:
+    """P_s^-1 as `solvers.tendency.TendencyInverse` has it; every method is to be called by all ranks.
+
+    Raises SingularMatrix, on all ranks or on none.
+    """
+
+    def __init__(self, operator: StepOperator, rate: float = 0.0, tolerance: float = LINEAR_TOLERANCE) -> None:
+        self._operator, self._tolerance = operator, tolerance
+        self._extended = Extended(operator)
+        self._own = self._extended.at(rate)
+        self._factors = PetscFactors(self._own, self._extended.comm)
+
+    def __call__(
+        self,
+        r: np.ndarray,
+        *,
+        steps: int | None = None,
+        rate: float | np.ndarray | None = None,
+        tolerance: float | None = None,
+    ) -> np.ndarray:
+        """P_s^-1 r, of this rank's part of r. Settings as those of `TendencyInverse`."""
+        tolerance = tolerance or self._tolerance
+        right = self._extended.right(r * (self._operator.steps / (steps or self._operator.steps)))
+        if rate is None:
+            z = self._factors.solve(self._own, right, tolerance)
+        else:
+            matrix = self._extended.at(rate)
+            z = self._factors.solve(matrix, right, tolerance)
+            if z is None:
+                z = PetscFactors(matrix, self._extended.comm).solve(matrix, right, tolerance)
+        if z is None:
+            raise SingularMatrix("the iterations did not get there: the operator is nearly singular")
+        return z[: len(r)] - r
+
+
+def ranks_sentence(operator: StepOperator) -> str:
+    """How the inverse of an operator is had, in a sentence for the user's log. To be called by all ranks."""
+    extended = Extended(operator)
+    return f"each solve has {extended.number} unknowns, on {extended.comm.Get_size()} ranks: by PETSc, {in_words()}"
+
+
+class Extended:
+    """The extended matrix of an operator of `Rows`, at any rate."""
+
+    def __init__(self, operator: StepOperator) -> None:
+        self._operator = operator
+        self._left: Rows = operator.left
+        self.comm = self._left.comm
+        self._n, self._m = operator.matrix.shape[0], 0
+        if operator.border is not None:
+            self._m = operator.border.balance.shape[0]
+        self._vector, self._border = self._left.firsts(self._n), self._left.firsts(self._m)
+        self._first = int(self._vector[self.comm.Get_rank()])
+        self._scale: np.ndarray | None = None  # of each row
+
+    def at(self, rate: float | np.ndarray) -> Any:
+        """This rank's rows at a rate s, or one for each of its unknowns of x, (n,); its columns are of all ranks."""
+        from scipy.sparse import csr_array, diags_array, vstack
+
+        operator = self._operator
+        rates = np.zeros(self._left.own.shape[1])
+        rates[self._first : self._first + self._n] = rate  # M is of single water columns: others' are not asked for
+        matrix = self._of_vector(operator.steps * operator.matrix.own - self._left.own @ diags_array(rates))
+        if (border := operator.border) is not None:
+            upper = matrix + self._of_border(operator.steps * border.response.own)
+            lower = self._of_vector(border.source.own) + self._of_border(border.balance.own)
+            matrix = csr_array(vstack([upper, lower]))
+        if self._scale is None:
+            largest = abs(matrix).max(axis=1).toarray().ravel()
+            self._scale = 1 / np.where(largest > 0, largest, 1.0)
+        return csr_array(diags_array(self._scale) @ matrix)
+
+    def right(self, r: np.ndarray) -> np.ndarray:
+        """The scaled right side for a residual, of this rank."""
+        assert self._scale is not None
+        own = self._left.own[:, self._first : self._first + self._n]
+        return self._scale * np.concatenate([own @ r, np.zeros(self._m)])
+
+    def _of_vector(self, own: Any) -> Any:
+        """Rows whose columns are unknowns of x, with the columns of the extended matrix."""
+        return self._numbered(own, self._vector, self._border[:-1])
+
+    def _of_border(self, own: Any) -> Any:
+        """The same of the border."""
+        return self._numbered(own, self._border, self._vector[1:])
+
+    @property
+    def number(self) -> int:
+        """Of unknowns on all ranks."""
+        return int(self._vector[-1] + self._border[-1])
+
+    def _numbered(self, own: Any, firsts: np.ndarray, shift: np.ndarray) -> Any:
+        from scipy.sparse import csr_array
+
+        own = csr_array(own)
+        owner = np.searchsorted(firsts[1:-1], own.indices, side="right")
+        shape = own.shape[0], self.number
+        return csr_array((own.data, own.indices + shift[owner], own.indptr), shape=shape)

@@ -1,0 +1,61 @@
+"""The operator of which every rank has rows, and the whole of it, as a run keeps it, on the leading one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_array, vstack
+
+from solvers import Border, StepOperator
+from solvers.requests import BORDER_MATRICES
+from solvers.rows import Rows
+from solvers.seasons import of_seasons
+from spinup.distributed.ranks import Ranks
+
+Places = tuple[np.ndarray, np.ndarray]  # of the unknowns of the vector and of the border: see `VerosMap.places`
+
+
+def gathered_operator(operator: StepOperator, places: Places, ranks: Ranks) -> StepOperator | None:
+    """The whole of an operator of `Rows`, in the order of a single process, on the leading rank; None on the others."""
+    orders = [np.argsort(np.concatenate(ranks.comm.allgather(own))) for own in places]
+
+    def whole(matrix: Rows, rows: int, columns: int) -> Any:
+        parts = ranks.comm.gather(matrix.own)
+        return None if parts is None else csr_array(csr_array(vstack(parts))[orders[rows]][:, orders[columns]])
+
+    found = _each(operator, whole)
+    return found if ranks.rank == 0 else None
+
+
+def scattered_operator(whole: StepOperator | None, places: Places, ranks: Ranks) -> StepOperator:
+    """This rank's rows of the whole that the leading rank has."""
+    gathered = [ranks.comm.allgather(own) for own in places]
+    positions = [np.argsort(np.argsort(np.concatenate(parts))) for parts in gathered]
+    ends = [np.cumsum([0, *map(len, parts)]) for parts in gathered]
+    like: Any = None if whole is None else _each(whole, lambda *_: None)
+    shell = ranks.share(like)
+
+    def part(matrix: Any, rows: int, columns: int) -> Rows:
+        parts = None
+        if matrix is not None:
+            moved = csr_array(matrix)[positions[rows]][:, positions[columns]]
+            parts = [moved[a:b] for a, b in zip(ends[rows][:-1], ends[rows][1:], strict=True)]
+        return Rows(ranks.comm.scatter(parts), ranks.comm)
+
+    return _each(whole or shell, part)
+
+
+def _each(operator: StepOperator, of: Callable[[Any, int, int], Any]) -> StepOperator:
+    """The operator whose matrices are made by `of` of each of these and what its rows and columns are, 0 the unknowns
+    of the vector and 1 those of the border. What orders them is known in one process only."""
+    if operator.seasons:
+        parts = [_each(season, of) for season in operator.seasons]
+        if parts[0].matrix is None:
+            return replace(parts[0], seasons=tuple(parts), cycle_steps=operator.cycle_steps)
+        return of_seasons(parts, operator.cycle_steps)
+    border = None
+    if operator.border is not None:
+        kinds = {"response": (0, 1), "source": (1, 0), "balance": (1, 1)}
+        border = Border(**{n: of(getattr(operator.border, n), *kinds[n]) for n in BORDER_MATRICES}, chain=None)
+    return StepOperator(of(operator.matrix, 0, 0), operator.steps, of(operator.implicit, 0, 0), border)

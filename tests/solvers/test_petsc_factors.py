@@ -1,0 +1,61 @@
+"""PETSc's factors of a sparse matrix."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array, eye_array, random_array
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("petsc4py") is None, reason="petsc4py is not installed: make distributed"
+)
+
+
+def some_matrix(n: int = 200) -> csr_array:
+    return csr_array(random_array((n, n), density=0.05, rng=np.random.default_rng(0)) + eye_array(n))
+
+
+def factors(matrix):
+    from petsc4py import PETSc
+
+    from solvers.petsc_factors import PetscFactors
+
+    return PetscFactors(matrix, PETSc.COMM_SELF)
+
+
+def test_the_solution_is_found():
+    matrix, x = some_matrix(), np.linspace(-1, 1, 200)
+    np.testing.assert_allclose(factors(matrix).solve(matrix, matrix @ x, 1e-12), x, atol=1e-8)
+
+
+def test_factors_serve_a_matrix_nearby():
+    matrix, x = some_matrix(), np.linspace(-1, 1, 200)
+    nearby = csr_array(matrix + 0.1 * eye_array(200))
+    np.testing.assert_allclose(factors(matrix).solve(nearby, nearby @ x, 1e-12), x, atol=1e-8)
+
+
+def test_a_zero_on_the_diagonal_is_no_obstacle():
+    matrix = csr_array(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 2.0], [0.0, 2.0, 1.0]]))
+    np.testing.assert_allclose(factors(matrix).solve(matrix, matrix @ np.array([1.0, 2.0, 3.0]), 1e-12), [1, 2, 3])
+
+
+def test_a_singular_matrix_has_no_solution():
+    matrix = csr_array(np.array([[1.0, 2.0], [2.0, 4.0]]))
+    assert factors(matrix).solve(matrix, np.array([1.0, 0.0]), 1e-8) is None
+
+
+def test_options_of_the_database_win():
+    from petsc4py import PETSc
+
+    from solvers.petsc_factors import PREFIX, in_words
+
+    database = PETSc.Options(PREFIX)
+    assert in_words() == "LU factors by MUMPS"
+    database["pc_type"] = "ilu"
+    try:
+        assert in_words() == "preconditioned by ilu"
+        test_the_solution_is_found()
+        assert database.getString("pc_type") == "ilu"
+    finally:
+        database.delValue("pc_type")
+    assert not database.hasName("ksp_type")  # ours are not left there
