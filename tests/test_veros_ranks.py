@@ -12,6 +12,7 @@ from test_ranks import THERE, spinup_on
 import spinup
 from spinup.distributed.veros import decomposition
 from spinup.errors import UsageError
+from spinup.store.operators import read_operator
 from spinup.store.view import read_state
 
 CASE = Path(__file__).parent / "cases" / "small_acc.py"
@@ -47,6 +48,31 @@ def test_it_is_the_run_of_one_process_and_goes_on_there(alone, tmp_path):
     for name, value in states[0].items():
         size = np.max(np.abs(value), initial=1e-10)  # the tendency of a salinity that is uniform is rounding
         np.testing.assert_allclose(states[1][name] / size, np.asarray(value) / size, rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.skipif(not THERE, reason="MPI, PETSc and what talks to them are not installed: make distributed")
+def test_the_operator_of_two_ranks_is_that_of_one_process_which_goes_on_with_it(tmp_path):
+    how = ("--method", "extended", "--set", "extended.shock=0", "--set", "extended.relax_days=6")
+    how = (*how, "--set", "extended.residual_days=6", "--set", "extended.forcing=1e-8")
+    one = [sys.executable, "-m", "spinup.cli"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    subprocess.run([*one, "run", str(CASE), "--out", str(whole), *how, "--budget", "0.15"], check=True)
+    done = spinup_on(2, "run", CASE, "--out", run, *how, "--budget", "0.08")  # the operator, but not the step with it
+    assert done.returncode == 0, done.stderr
+    assert "on 2 ranks: by PETSc, LU factors by MUMPS" in done.stdout + done.stderr
+    (found, years), (expected, cost) = (read_operator(of, "000001") for of in (run, whole))
+    assert years == cost
+    for mine, other in ((found, expected), (found.border, expected.border)):
+        for name in ("matrix", "implicit", "response", "source", "balance"):
+            if hasattr(other, name):
+                size = abs(getattr(other, name)).sum()
+                assert abs(getattr(mine, name) - getattr(other, name)).sum() < 1e-4 * size, name
+    subprocess.run([*one, "resume", str(run), "--budget", "0.15"], check=True)
+    alone, ranks = spinup.open(whole), spinup.open(run)
+    assert alone.sizes["evaluation"] == ranks.sizes["evaluation"] >= 3
+    np.testing.assert_allclose(ranks.error_estimate[0], alone.error_estimate[0], rtol=1e-3)
+    moved = np.abs(alone.temp_before[1] - alone.temp_before[0]).max()
+    np.testing.assert_allclose(ranks.temp_before[1], alone.temp_before[1], rtol=0, atol=0.01 * moved)
 
 
 @pytest.mark.skipif(not THERE, reason="MPI, PETSc and what talks to them are not installed: make distributed")
