@@ -1,11 +1,13 @@
 """What a sparse matrix is solved with: LU factors where they fit into memory, else an approximate inverse.
 
     LU down the chain of links     single precision       `chain_factors`
+    LU by MUMPS, `petsc_factors`   double precision       where a link is wide, and PETSc is there
     sparse LU, `sparse_lu`         double precision       without a chain, or where a link is too wide to be dense
+    what PETSc's options say       double precision       where there are some
     lumped unknowns and strips     where LU does not fit  `lumped`
     incomplete LU                  the same, where it is not known what to lump
 
-All but the second need `refined`, which says so where an inverse is not good enough.
+All but sparse LU without a chain need `refined`, which says so where an inverse is not good enough.
 """
 
 from dataclasses import dataclass
@@ -17,9 +19,12 @@ from solvers import memory
 from solvers.chain_factors import SingularMatrix, Solve, chain_bytes, chain_factors
 from solvers.krylov import fgmres
 from solvers.lumped import lumped_chain, lumped_factors, strip_width
+from solvers.petsc_factors import has_mumps, is_asked_for, mumps_bytes, petsc_solve
+from solvers.petsc_factors import in_words as in_petsc_words
 from solvers.sparse_lu import has_umfpack, sparse_factors
 
 LARGEST_LINK = 6000  # unknowns; above it the sparse LU takes over
+WIDE_LINK = 1000  # unknowns; above it MUMPS does, where it is: it takes less time
 REFINEMENT = 40  # largest Krylov dimension where the factors are of single precision, or of a matrix nearby
 ITERATIONS = 300  # the same where an inverse is approximate
 DROPPED, FILL = 1e-4, 10.0  # of incomplete factors: entries left out, in units of the largest; entries, in the matrix's
@@ -49,6 +54,10 @@ def factorise(
     factors do not fit. limit: bytes that LU factors may take, by default `memory.usable()`. Raises SingularMatrix.
     """
     limit = memory.usable() if limit is None else limit
+    if is_asked_for():
+        return Factors(petsc_solve(matrix), ITERATIONS)
+    if by_mumps(chain) and mumps_bytes(matrix.shape[0]) <= limit:
+        return Factors(petsc_solve(matrix))
     if memory.BYTES * matrix.shape[0] ** 2 <= limit or lu_bytes(matrix, chain, limit) <= limit:
         if (links := dense_links(chain)) is not None:
             return Factors(chain_factors(matrix, links))
@@ -71,8 +80,12 @@ def memory_sentence(
     """
     limit = memory.usable() if limit is None else limit
     n, dense = matrix.shape[0], dense_links(chain) is not None
-    size = lu_bytes(matrix, chain, limit)
+    if is_asked_for():
+        return f"each solve has {n} unknowns: by PETSc, {in_petsc_words()}"
     solves = f"each solve has {n} unknowns; its LU factors"
+    if by_mumps(chain) and (size := mumps_bytes(n)) <= limit:
+        return f"{solves}, by MUMPS, take about {in_words(size)} of memory"
+    size = lu_bytes(matrix, chain, limit)
     if size <= limit:
         if dense:
             return f"{solves} take {in_words(size)} of memory"
@@ -89,6 +102,11 @@ def memory_sentence(
     width, size = strip_width(matrix, chain, limit)
     size += chain_bytes(links) + vectors
     return f"{short}, with {len(links)} lumped unknowns and strips of {width} links (at most {in_words(size)})"
+
+
+def by_mumps(chain: np.ndarray | None) -> bool:
+    """Whether a chain's links are so wide that MUMPS takes less time than dense links, and MUMPS is there."""
+    return chain is not None and int(np.bincount(chain).max()) > WIDE_LINK and has_mumps()
 
 
 def lu_bytes(matrix: Any, chain: np.ndarray | None, enough: float) -> float:

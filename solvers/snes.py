@@ -24,6 +24,7 @@ import numpy as np
 from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import LEAST_RATE, tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
+from solvers.petsc_factors import is_name
 from solvers.requests import Evaluate, Failure, Flow, Note, Operator, Outcome, Stop
 
 UNBOUNDED = 10**8  # iterations and evaluations: who drives it ends it
@@ -189,5 +190,5 @@ def _inserted(database: Any, options: str) -> Iterator[None]:
         yield
     finally:
         for word in shlex.split(options):
-            if word.startswith("-") and not word[1:2].isdigit():
+            if is_name(word):
                 database.delValue(word[1:])

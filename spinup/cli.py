@@ -72,7 +72,11 @@ def run(
         list[str] | None, typer.Option("--set", help="A setting: anderson.depth=5, store.states_every=10. Repeatable.")
     ] = None,
     petsc: Annotated[
-        str | None, typer.Option(help='Options of PETSc for --method snes: "-snes_anderson_m 10".')
+        str | None,
+        typer.Option(
+            help='Options of PETSc: for --method snes, "-snes_anderson_m 10"; else for linear solves with the '
+            'operator, "-pc_type gamg".'
+        ),
     ] = None,
     budget: Budget = None,
     tolerance: Tolerance = None,
@@ -90,7 +94,8 @@ def run(
     chosen = spinup.load_case(case)
     name = method or chosen.method
     check_method(name)
-    groups = parse_sets([*(sets or []), *([] if petsc is None else [f"snes.options={petsc}"])], name)
+    of_snes = petsc is not None and name == "snes"
+    groups = parse_sets([*(sets or []), *([f"snes.options={petsc}"] if of_snes else [])], name)
     path = out or Path("runs") / f"{chosen.name}-{name}"
     with _ending_at_once(path):
         result = spinup.run(
@@ -104,6 +109,7 @@ def run(
             start=start,
             start_periods=start_periods,
             wall_time=wall_time,
+            petsc="" if of_snes else petsc or "",
             progress=_progress(as_json),
         )
     _finish(result, as_json)

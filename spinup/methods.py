@@ -1,5 +1,6 @@
 """The methods by name, with their settings checked and bound to a layout."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from solvers import (
     snes,
     within,
 )
+from solvers.petsc_factors import is_name, wrong_option
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
 from spinup.auto import after_note, choose, with_direct_fallback
 from spinup.conserve import conserve as conserved_within
@@ -280,14 +282,36 @@ def check_capability(method: str, settings: Mapping[str, Any], model: FixedPoint
         )
 
 
-def _check_snes(kind: str) -> None:
-    """Raise UsageError where PETSc is not there, or has no such solver."""
+def petsc_for(what: str) -> Any:
+    """petsc4py's PETSc. Raises UsageError where it is not there, for what it is needed."""
     try:
         from petsc4py import PETSc
     except (ImportError, RuntimeError) as error:
         raise UsageError(
-            f"method 'snes' is PETSc's, which is not there ({error}): make distributed, or see `spinup doctor`"
+            f"{what} PETSc's, which is not there ({error}): make distributed, or see `spinup doctor`"
         ) from error
+    return PETSc
+
+
+def checked_options(petsc: str) -> str:
+    """PETSc's options for linear solves with operators. Raises UsageError where PETSc is not there, or where they do
+    not begin with the name of one."""
+    if petsc.strip():
+        petsc_for("these options are")
+        try:
+            words = shlex.split(petsc)
+        except ValueError as error:
+            raise UsageError(f"PETSc's options {petsc!r}: {error}") from error
+        if not is_name(words[0]):
+            raise UsageError(f'PETSc\'s options {petsc!r} begin with no name, such as "-pc_type gamg" does')
+        if wrong := wrong_option(petsc):
+            raise UsageError(f"PETSc's options {petsc!r}: {wrong}")
+    return petsc
+
+
+def _check_snes(kind: str) -> None:
+    """Raise UsageError where PETSc is not there, or has no such solver."""
+    PETSc = petsc_for("method 'snes' is")
     kinds = [value for name, value in vars(PETSc.SNES.Type).items() if not name.startswith("_")]
     if kind not in kinds:
         raise UsageError(f"snes.kind = {kind!r} is unknown{did_you_mean(kind, kinds)}; known: {', '.join(kinds)}")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from solvers import Flow, Outcome, Stop
+from solvers.petsc_factors import options_given
 from spinup.case import Case, defines_case, import_case, load_case
 from spinup.distributed.on_ranks import whole_layout
 from spinup.distributed.ranks import Ranks, several, together
@@ -22,7 +23,7 @@ from spinup.driver import Driver
 from spinup.errors import SpinupError, StoreError, UsageError
 from spinup.estimate import ErrorEstimator
 from spinup.maps import FixedPointMap, template
-from spinup.methods import after_direct, bind, check_capability, check_settings, validated
+from spinup.methods import after_direct, bind, check_capability, check_settings, checked_options, validated
 from spinup.period import parse_years
 from spinup.provenance import git_state, machine, package_versions
 from spinup.state import State
@@ -84,6 +85,7 @@ def run(
     start_periods: int | None = None,
     change: Change | None = None,
     wall_time: str | float | None = None,
+    petsc: str = "",
     progress: Progress | None = None,
 ) -> RunResult:
     """Run `case` into a new store at `out`. What is not given comes from the case.
@@ -100,6 +102,8 @@ def run(
     start_periods : direct periods before the method begins
     change : what is done to the start first
     wall_time : the run stops, to be resumed, before so much time is over: seconds, "01:30:00" or "90 minutes"
+    petsc : PETSc's options for the linear solves with operators, "-pc_type asm -sub_pc_type ilu", by PETSc then also in
+        one process; default: on several ranks LU factors by MUMPS
 
     Raises
     ------
@@ -126,6 +130,7 @@ def run(
         "store": validated(StoreSettings, store or {}, "store"),
         "budget_years": parse_years(budget if budget is not None else case.budget),
         **parse_tolerance(tolerance if tolerance is not None else case.tolerance),
+        "petsc": checked_options(petsc),
         "start_periods": start_periods if start_periods is not None else case.start_periods,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -305,7 +310,8 @@ def _drive(model: FixedPointMap, store: RunStore | SharedStore, progress: Progre
             progress.note,
             ErrorEstimator(model, store, progress.note),
         )
-        outcome = driver.run()
+        with options_given(header.petsc):
+            outcome = driver.run()
         store.set_outcome(outcome.value)
     finally:
         progress.ended()

@@ -36,6 +36,7 @@ class Header(BaseModel):
     budget_years: float
     tolerance: float
     tolerance_unit: str = ""  # of an error; none: of a drift
+    petsc: str = ""  # its options for linear solves with operators
     start: str
     start_periods: int
     map: dict[str, Any]
