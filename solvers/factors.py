@@ -3,6 +3,7 @@
     LU down the chain of links     single precision       `chain_factors`
     LU by MUMPS, `petsc_factors`   double precision       where a link is wide, and PETSc is there
     sparse LU, `sparse_lu`         double precision       without a chain, or where a link is too wide to be dense
+    lumped levels, `lumping`       double precision       where there are many unknowns but no border
     what PETSc's options say       double precision       where there are some
     lumped unknowns and strips     where LU does not fit  `lumped`
     incomplete LU                  the same, where it is not known what to lump
@@ -19,7 +20,8 @@ from solvers import memory
 from solvers.chain_factors import SingularMatrix, Solve, chain_bytes, chain_factors
 from solvers.krylov import fgmres
 from solvers.lumped import lumped_chain, lumped_factors, strip_width
-from solvers.petsc_factors import has_mumps, is_asked_for, mumps_bytes, petsc_solve
+from solvers.lumping import Cells
+from solvers.petsc_factors import LARGE, has_mumps, is_asked_for, mumps_bytes, petsc_solve
 from solvers.petsc_factors import in_words as in_petsc_words
 from solvers.sparse_lu import has_umfpack, sparse_factors
 
@@ -46,16 +48,22 @@ class Factors:
 
 
 def factorise(
-    matrix: Any, chain: np.ndarray | None = None, aggregates: np.ndarray | None = None, *, limit: float | None = None
+    matrix: Any,
+    chain: np.ndarray | None = None,
+    aggregates: np.ndarray | None = None,
+    cells: Cells | None = None,
+    *,
+    limit: float | None = None,
 ) -> Factors:
     """What the sparse matrix (n, n) is solved with.
 
     chain: (n,) link of each unknown. aggregates: (n,) integers from 0, what each unknown is lumped into where LU
-    factors do not fit. limit: bytes that LU factors may take, by default `memory.usable()`. Raises SingularMatrix.
+    factors do not fit. cells: where the unknowns are, for lumped levels where they are many. limit: bytes that LU
+    factors may take, by default `memory.usable()`. Raises SingularMatrix.
     """
     limit = memory.usable() if limit is None else limit
-    if is_asked_for():
-        return Factors(petsc_solve(matrix), ITERATIONS)
+    if is_asked_for() or by_levels(cells):
+        return Factors(petsc_solve(matrix, cells), ITERATIONS)
     if by_mumps(chain) and mumps_bytes(matrix.shape[0]) <= limit:
         return Factors(petsc_solve(matrix))
     if memory.BYTES * matrix.shape[0] ** 2 <= limit or lu_bytes(matrix, chain, limit) <= limit:
@@ -72,7 +80,12 @@ def factorise(
 
 
 def memory_sentence(
-    matrix: Any, chain: np.ndarray | None = None, aggregates: np.ndarray | None = None, *, limit: float | None = None
+    matrix: Any,
+    chain: np.ndarray | None = None,
+    aggregates: np.ndarray | None = None,
+    cells: Cells | None = None,
+    *,
+    limit: float | None = None,
 ) -> str:
     """The memory that `factorise` will take, and what it does where LU factors do not fit, for the user's log.
 
@@ -80,8 +93,8 @@ def memory_sentence(
     """
     limit = memory.usable() if limit is None else limit
     n, dense = matrix.shape[0], dense_links(chain) is not None
-    if is_asked_for():
-        return f"each solve has {n} unknowns: by PETSc, {in_petsc_words()}"
+    if is_asked_for() or by_levels(cells):
+        return f"each solve has {n} unknowns: by PETSc, {in_petsc_words(levels=by_levels(cells))}"
     solves = f"each solve has {n} unknowns; its LU factors"
     if by_mumps(chain) and (size := mumps_bytes(n)) <= limit:
         return f"{solves}, by MUMPS, take about {in_words(size)} of memory"
@@ -102,6 +115,11 @@ def memory_sentence(
     width, size = strip_width(matrix, chain, limit)
     size += chain_bytes(links) + vectors
     return f"{short}, with {len(links)} lumped unknowns and strips of {width} links (at most {in_words(size)})"
+
+
+def by_levels(cells: Cells | None) -> bool:
+    """Whether it is known where the unknowns are, and they are so many that lumped levels take less than LU factors."""
+    return cells is not None and len(cells.kind) > LARGE and has_mumps()
 
 
 def by_mumps(chain: np.ndarray | None) -> bool:

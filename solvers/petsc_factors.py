@@ -9,16 +9,18 @@ What is lost in digits the iterations get back.
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix
+from solvers.lumping import Cells, lumped_levels
 
 PREFIX = "tendency_"  # of the options
 ENTRIES, GROWTH = 8.6e6, 1.26  # of an extended operator with 10,000 unknowns, and how they grow with them
+LARGE = 30_000  # unknowns above which lumped levels take less than LU factors
 WORKSPACE = 1.2  # what MUMPS allots, in units of the factors
 KRYLOV = {"ksp_type": "fgmres", "ksp_gmres_restart": 100, "ksp_max_it": 300}
 LU = {
@@ -27,6 +29,15 @@ LU = {
     "mat_mumps_icntl_6": 0,  # columns stay where they are
     "mat_mumps_cntl_1": 1e-4,  # the least pivot, in units of the largest that could be
 }
+LEVELS = {
+    "pc_type": "mg",
+    "pc_mg_galerkin": "both",
+    "pc_mg_cycle_type": "w",
+    "mg_levels_ksp_type": "richardson",
+    "mg_levels_ksp_max_it": 1,
+    "mg_levels_pc_type": "bjacobi",
+    "mg_levels_sub_pc_type": "ilu",
+} | {f"mg_coarse_{name}": value for name, value in LU.items()}
 
 
 class PetscFactors:
@@ -35,18 +46,21 @@ class PetscFactors:
     own: the rows of this rank, a sparse array (own rows, columns of all ranks), numbered through the ranks; comm: their
     communicator, mpi4py's or PETSc's. To be called by all ranks, as `solve` and `apply`.
 
-    Other options than KRYLOV and LU: those of PETSc's database that begin with PREFIX (see `options_given`).
+    levels: matrices P (see `lumping`), with which it is preconditioned by multigrid instead of LU factors: a W-cycle,
+    smoothed by incomplete LU of each rank's rows.
+
+    Other options than KRYLOV and LU or LEVELS: those of PETSc's database that begin with PREFIX (see `options_given`).
 
     Raises SingularMatrix where PETSc has no such preconditioner for the matrix.
     """
 
-    def __init__(self, own: Any, comm: Any) -> None:
+    def __init__(self, own: Any, comm: Any, levels: Sequence[Any] = ()) -> None:
         from petsc4py import PETSc
 
         self._comm = comm
         PETSc.garbage_cleanup(comm)  # on several ranks nothing of PETSc's goes by itself
         database = PETSc.Options(PREFIX)
-        ours = KRYLOV if database.hasName("pc_type") else KRYLOV | LU
+        ours = KRYLOV if database.hasName("pc_type") else KRYLOV | (LEVELS if levels else LU)
         given = [name for name in ours if not database.hasName(name)]
         for name in given:
             database[name] = ours[name]
@@ -56,6 +70,8 @@ class PetscFactors:
         self._solver.setOperators(self._matrix)
         self._solver.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
         self._solver.setFromOptions()
+        if levels and self._solver.getPC().getType() == "mg":
+            self._set(levels)
         try:
             self._solver.setUp()
         except PETSc.Error as error:
@@ -63,6 +79,20 @@ class PetscFactors:
         finally:
             for name in given:
                 database.delValue(name)
+
+    def _set(self, levels: Sequence[Any]) -> None:
+        """Have multigrid work on these."""
+        from petsc4py import PETSc
+
+        pc = self._solver.getPC()
+        pc.setMGLevels(len(levels) + 1)
+        for number, lump in enumerate(levels):
+            shape, first = lump.shape, PETSc.Vec().createMPI((lump.shape[1], None), comm=self._comm).getOwnershipRange()
+            csr = (lump.indptr.astype(PETSc.IntType), (lump.indices + first[0]).astype(PETSc.IntType), lump.data)
+            matrix = PETSc.Mat().createAIJ(((shape[0], None), (shape[1], None)), csr=csr, comm=self._comm)
+            matrix.assemble()
+            pc.setMGInterpolation(len(levels) - number, matrix)
+        pc.setFromOptions()
 
     def solve(self, own: Any, b: np.ndarray, tolerance: float) -> np.ndarray | None:
         """x with matrix x = b, of this rank, its rows `own` those of the factors or nearby; None where what is left of
@@ -93,15 +123,24 @@ class PetscFactors:
         return matrix
 
 
-def petsc_solve(matrix: Any) -> Callable[[np.ndarray], np.ndarray]:
-    """A function b -> x, (n,) each, with matrix x = b nearly, for a sparse matrix (n, n) that one process has whole."""
+def petsc_solve(matrix: Any, cells: Cells | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """A function b -> x, (n,) each, with matrix x = b nearly, for a sparse matrix (n, n) that one process has whole.
+    cells: where the unknowns are, if they are to be lumped."""
     from petsc4py import PETSc
     from scipy.sparse import csr_array, diags_array
 
-    largest = abs(csr_array(matrix)).max(axis=1).toarray().ravel()
-    scale = 1 / np.where(largest > 0, largest, 1.0)
-    factors = PetscFactors(csr_array(diags_array(scale) @ matrix), PETSc.COMM_SELF)
+    scale = row_scale(matrix) if cells is None else cells.size / cells.size.max()
+    levels = [] if cells is None else list(lumped_levels(cells, lambda own: own))
+    factors = PetscFactors(csr_array(diags_array(scale) @ matrix), PETSc.COMM_SELF, levels)
     return lambda b: factors.apply(scale * b)
+
+
+def row_scale(matrix: Any) -> np.ndarray:
+    """What brings the largest entry of each row to one, (rows,)."""
+    from scipy.sparse import csr_array
+
+    largest = abs(csr_array(matrix)).max(axis=1).toarray().ravel()
+    return 1 / np.where(largest > 0, largest, 1.0)
 
 
 def mumps_bytes(n: int) -> float:
@@ -168,10 +207,11 @@ def is_name(word: str) -> bool:
     return word.startswith("-") and not word[1:2].isdigit() and word[1:2] != "."
 
 
-def in_words() -> str:
-    """What the options say of the preconditioner."""
+def in_words(*, levels: bool = False) -> str:
+    """What the options say of the preconditioner; levels: whether there are some."""
     from petsc4py import PETSc
 
-    database = PETSc.Options(PREFIX)
-    kind = database.getString("pc_type", "")
-    return f"preconditioned by {kind}" if kind else "LU factors by MUMPS"
+    kind = PETSc.Options(PREFIX).getString("pc_type", "")
+    if kind:
+        return f"preconditioned by {kind}"
+    return "multigrid on lumped water columns" if levels else "LU factors by MUMPS"

@@ -5,12 +5,14 @@ The extended matrix is one distributed AIJ matrix, its rows scaled to a largest 
 those of its part of x, then those of its part of the border.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix
-from solvers.petsc_factors import PetscFactors, in_words
+from solvers.lumping import lumped_levels
+from solvers.petsc_factors import LARGE, PetscFactors, in_words, row_scale
 from solvers.requests import StepOperator
 from solvers.rows import Rows
 
@@ -27,7 +29,7 @@ class RanksInverse:
         self._operator, self._tolerance = operator, tolerance
         self._extended = Extended(operator)
         self._own = self._extended.at(rate)
-        self._factors = PetscFactors(self._own, self._extended.comm)
+        self._factors = self._factorised(self._own)
 
     def __call__(
         self,
@@ -46,16 +48,20 @@ class RanksInverse:
             matrix = self._extended.at(rate)
             z = self._factors.solve(matrix, right, tolerance)
             if z is None:
-                z = PetscFactors(matrix, self._extended.comm).solve(matrix, right, tolerance)
+                z = self._factorised(matrix).solve(matrix, right, tolerance)
         if z is None:
             raise SingularMatrix("the iterations did not get there: the operator is nearly singular")
         return z[: len(r)] - r
+
+    def _factorised(self, matrix: Any) -> PetscFactors:
+        return PetscFactors(matrix, self._extended.comm, self._extended.levels)
 
 
 def ranks_sentence(operator: StepOperator) -> str:
     """How the inverse of an operator is had, in a sentence for the user's log. To be called by all ranks."""
     extended = Extended(operator)
-    return f"each solve has {extended.number} unknowns, on {extended.comm.Get_size()} ranks: by PETSc, {in_words()}"
+    how = in_words(levels=bool(extended.levels))
+    return f"each solve has {extended.number} unknowns, on {extended.comm.Get_size()} ranks: by PETSc, {how}"
 
 
 class Extended:
@@ -71,6 +77,21 @@ class Extended:
         self._vector, self._border = self._left.firsts(self._n), self._left.firsts(self._m)
         self._first = int(self._vector[self.comm.Get_rank()])
         self._scale: np.ndarray | None = None  # of each row
+        self._cells = operator.cells if operator.border is None and self.number > LARGE else None
+
+    @cached_property
+    def levels(self) -> list[Any]:
+        """By which it is preconditioned, where it is lumped."""
+        return [] if self._cells is None else list(lumped_levels(self._cells, self._total))
+
+    @property
+    def _largest(self) -> float:
+        """The size of the largest cell of all ranks."""
+        assert self._cells is not None
+        return max(self.comm.allgather(float(self._cells.size.max())))
+
+    def _total(self, mine: int) -> int:
+        return int(self._left.total(np.array([float(mine)]))[0])
 
     def at(self, rate: float | np.ndarray) -> Any:
         """This rank's rows at a rate s, or one for each of its unknowns of x, (n,); its columns are of all ranks."""
@@ -85,8 +106,7 @@ class Extended:
             lower = self._of_vector(border.source.own) + self._of_border(border.balance.own)
             matrix = csr_array(vstack([upper, lower]))
         if self._scale is None:
-            largest = abs(matrix).max(axis=1).toarray().ravel()
-            self._scale = 1 / np.where(largest > 0, largest, 1.0)
+            self._scale = row_scale(matrix) if self._cells is None else self._cells.size / self._largest
         return csr_array(diags_array(self._scale) @ matrix)
 
     def right(self, r: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ import numpy as np
 
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.inner import Array as Array
+from solvers.lumping import Cells
 from solvers.rows import Rows
 
 
@@ -101,6 +102,7 @@ class StepOperator:
     implicit: M, sparse (n, n): the implicit part of the step, by which J is multiplied so that it is local; None for I.
     seasons: where the forcing goes through a cycle of `cycle_steps` time steps, the operators of its parts, of equal
     length and in their order; the rest is then their mean (`solvers.seasons`).
+    cells: where the unknowns are, where that is known: what large systems are lumped by.
     """
 
     matrix: Any
@@ -109,6 +111,7 @@ class StepOperator:
     border: Border | None = None
     seasons: tuple["StepOperator", ...] = ()
     cycle_steps: int = 0
+    cells: Cells | None = None
 
     @property
     def left(self) -> Any:

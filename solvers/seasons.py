@@ -35,7 +35,13 @@ def of_seasons(seasons: Sequence[StepOperator], cycle_steps: int) -> StepOperato
         )
     implicit = _mean([part.left for part in seasons])
     return StepOperator(
-        _mean([part.matrix for part in seasons]), first.steps, implicit, border, tuple(seasons), cycle_steps
+        _mean([part.matrix for part in seasons]),
+        first.steps,
+        implicit,
+        border,
+        tuple(seasons),
+        cycle_steps,
+        first.cells,
     )
 
 

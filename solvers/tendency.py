@@ -15,6 +15,7 @@ import numpy as np
 
 from solvers.chain_factors import SingularMatrix, scaling
 from solvers.factors import REFINEMENT, Factors, factorise, memory_sentence, refined
+from solvers.lumping import Cells
 from solvers.ranks_inverse import LINEAR_TOLERANCE, RanksInverse, ranks_sentence
 from solvers.requests import StepOperator
 from solvers.rows import Rows
@@ -81,9 +82,11 @@ def extended_matrix(operator: StepOperator, rate: float | np.ndarray = 0.0) -> A
     return csr_array(matrix)
 
 
-def what_is_lumped(operator: StepOperator) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The chain and the aggregates of the extended matrix, where they are known."""
-    return (None, None) if operator.border is None else (operator.border.chain, operator.border.aggregates)
+def what_is_lumped(operator: StepOperator) -> tuple[np.ndarray | None, np.ndarray | None, Cells | None]:
+    """The chain and the aggregates of the extended matrix, or the cells of one without border, where they are known."""
+    if operator.border is None:
+        return None, None, operator.cells
+    return operator.border.chain, operator.border.aggregates, None
 
 
 def memory_needed(operator: StepOperator) -> str:

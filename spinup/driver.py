@@ -25,7 +25,7 @@ from solvers import (
 from spinup.distributed.shared_store import SharedStore
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.estimate import ErrorEstimator
-from spinup.maps import NO_TANGENT, FixedPointMap, control_variates, has_tangent
+from spinup.maps import NO_TANGENT, FixedPointMap, control_variates, has_tangent, with_cells
 from spinup.state import State
 from spinup.stopping import StopFlag
 from spinup.store import RunStore
@@ -83,7 +83,7 @@ class Driver:
                             reply, carried = self._evaluate(request, carried, extra)
                         logged, extra = logged + 1, 0.0
                     case Operator(x, border):
-                        kept = self.ahead.pop(logged, None) or self.store.load_operator(logged)
+                        kept = self.ahead.pop(logged, None) or self._kept_operator(logged)
                         if kept is None and self.model.layout.any(self.flag.due()):
                             return Outcome.STOPPED
                         if kept is None and self._spent(self.model.operator_years + self._last_years()):
@@ -135,6 +135,11 @@ class Driver:
         operator = self.model.operator(self._at(x, carried), border=border)
         self.store.save_operator(operator, self.model.operator_years, count)
         return operator, self.model.operator_years
+
+    def _kept_operator(self, count: int) -> tuple[StepOperator, float] | None:
+        """The one that a run that was stopped had after so many evaluations, and its model years."""
+        kept = self.store.load_operator(count)
+        return None if kept is None else (with_cells(self.model, kept[0]), kept[1])
 
     def _due(self, logged: int) -> bool:
         return logged == len(self.store.records) and logged % self.store.header.store.checkpoint_every == 0

@@ -24,7 +24,7 @@ from solvers.error_estimate import LEAST_RATE, tendency_inverse
 from solvers.secant_error import PAIRS, SecantError
 from solvers.tendency import memory_needed
 from spinup.distributed.shared_store import SharedStore
-from spinup.maps import FixedPointMap
+from spinup.maps import FixedPointMap, with_cells
 from spinup.state import Layout, State
 from spinup.store import RunStore
 from spinup.store.journal import Record, last_error
@@ -80,7 +80,7 @@ class ErrorEstimator:
         if not self._caught_up:  # a run that was stopped goes on with what it estimated with
             kept, self._caught_up = self._store.load_estimate_operator(number - 1), True
             if kept is not None and kept[1] > self._made:
-                self.use(*kept)
+                self.use(with_cells(self._model, kept[0]), kept[1])
         # Early on, the state and with it the operator changes fast: after 0, 1, 2, 4, 8 periods, then every tenth.
         if self._operator is not None:
             made, now = self._periods(self._made), self._periods(number)

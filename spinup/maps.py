@@ -1,7 +1,7 @@
 """What the driver needs of a model."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeGuard
 
 from solvers import StepOperator
@@ -143,6 +143,11 @@ def checked_control_variates(names: Iterable[str], diagnostics: Iterable[str]) -
                 f"given: {', '.join(known) or 'none'}"
             )
     return names
+
+
+def with_cells(model: FixedPointMap, operator: StepOperator) -> StepOperator:
+    """An operator as a run keeps it, which does not say where its unknowns are, as the map made it."""
+    return replace(operator, cells=getattr(model, "cells", None))
 
 
 def template(model: FixedPointMap) -> State:

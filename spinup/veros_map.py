@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from solvers import Border, StepOperator
+from solvers.lumping import Cells
 from solvers.seasons import of_seasons
 from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, lumped_columns
 from spinup.compilation import use_compilation_cache
@@ -321,6 +322,7 @@ class VerosMap:
         found, coefficients = step_operator(
             self.layout, self._respond, implicit_of, state, steps=self.period.steps, patch=self._patch
         )
+        found = replace(found, cells=self.cells)
         if not border:
             return found
         if reason := self.no_circulation:
@@ -339,6 +341,21 @@ class VerosMap:
         chain, lumps = (of(self._grid, balance, len(self._accelerate)) for of in (chain_of_rows, lumped_columns))
         response = (self.dt * balance.advection).tocsr()
         return replace(found, border=Border(response, balance.source, balance.balance, chain, lumps))
+
+    @cached_property
+    def cells(self) -> Cells:
+        """Where the unknowns of the vector are."""
+        variables = self.layout.variables
+        v = variables[0]
+        whole = self._patch.whole(v.shape, v.dims)
+        level, row, column = np.unravel_index(self._patch.places(v.shape, v.dims)[v.mask], whole)
+        kinds = [level + number * whole[0] for number in range(len(variables))]
+        return Cells(
+            np.concatenate(kinds),
+            np.tile(row, len(variables)),
+            np.tile(column, len(variables)),
+            np.concatenate([variable.volume[variable.mask] for variable in variables]),
+        )
 
     @cached_property
     def places(self) -> tuple[np.ndarray, np.ndarray]:

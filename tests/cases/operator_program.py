@@ -1,10 +1,13 @@
 """What ranks have of an operator against the whole of it: mpiexec -n N python operator_program.py."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.sparse import block_diag, csr_array, eye_array, random_array
 
-from solvers import Border, StepOperator
+from solvers import Border, StepOperator, lumping, ranks_inverse
 from solvers.error_estimate import tendency_inverse
+from solvers.lumping import Cells
 from solvers.rows import Rows
 from solvers.seasons import of_seasons
 from spinup.distributed.operators import gathered_operator, scattered_operator
@@ -28,7 +31,19 @@ def some_operator(seed: int) -> StepOperator:
     return StepOperator(csr_array(0.01 * some(N, N) - 0.05 * left), 12, left, border)
 
 
+def compare(whole: StepOperator, part: StepOperator, mine: np.ndarray, draw: np.random.Generator) -> None:
+    """The inverse of the whole with that of ranks."""
+    r, rates = draw.normal(size=N), draw.uniform(0.1, 1.0, N)
+    alone, together = tendency_inverse(whole, 0.1), tendency_inverse(part, 0.1)
+    for settings in ({}, {"steps": 5, "tolerance": 1e-10}, {"tolerance": 1e-10, "rate": rates}):
+        own = settings | ({"rate": rates[mine]} if "rate" in settings else {})
+        found, expected = together(r[mine], **own), alone(r, **settings)
+        allowed = 0.02 if whole.seasons else 1e-6  # iterations over the seasons go no further
+        assert np.abs(found - expected[mine]).max() < allowed * np.abs(expected).max(), settings
+
+
 def main() -> None:
+    ranks_inverse.LARGE = lumping.FEW = 20
     ranks = world()
     draw = np.random.default_rng(1)
     mine = ranks.part(N // 2), ranks.part(M)
@@ -40,14 +55,10 @@ def main() -> None:
         part = scattered_operator(operator if ranks.rank == 0 else None, places, ranks)
         assert isinstance(part.matrix, Rows)
         back = gathered_operator(part, places, ranks)
+        lumped = replace(part, cells=Cells(vector % 2, vector // 12, vector // 6 % 2, 1.0 + vector % 3), border=None)
+        compare(replace(operator, border=None), lumped, places[0], draw)
         assert (back == operator) if ranks.rank == 0 else (back is None)
-        r, rates = draw.normal(size=N), draw.uniform(0.1, 1.0, N)
-        alone, together = tendency_inverse(operator, 0.1), tendency_inverse(part, 0.1)
-        for settings in ({}, {"steps": 5, "tolerance": 1e-10}, {"tolerance": 1e-10, "rate": rates}):
-            own = settings | ({"rate": rates[places[0]]} if "rate" in settings else {})
-            found, expected = together(r[places[0]], **own), alone(r, **settings)
-            allowed = 0.02 if operator.seasons else 1e-6  # iterations over the seasons go no further
-            assert np.abs(found - expected[places[0]]).max() < allowed * np.abs(expected).max(), settings
+        compare(operator, part, places[0], draw)
 
     around = np.arange(4 * 6 * 12).reshape(4, 6, 12)
     for width in (1, 2):
