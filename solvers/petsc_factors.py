@@ -106,6 +106,11 @@ class PetscFactors:
         solver.solve(right, x)
         return x.array.copy() if solver.getConvergedReason() > 0 else None
 
+    @property
+    def iterations(self) -> int:
+        """Krylov vectors of the last solve."""
+        return self._solver.getIterationNumber()
+
     def apply(self, b: np.ndarray) -> np.ndarray:
         """x with matrix x = b, nearly, of this rank: the preconditioner alone. Not finite where it failed."""
         right, x = self._matrix.createVecs("left"), self._matrix.createVecs("right")
