@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from spinup.case import Case, load_case
 from spinup.ensemble import Ensemble
+from spinup.forcing import forcing_files
 from spinup.function_map import FunctionMap
 from spinup.run import RunResult, resume, run
 from spinup.store import open_mean, open_state
@@ -18,6 +19,7 @@ __all__ = [
     "FunctionMap",
     "RunResult",
     "VerosMap",
+    "forcing_files",
     "load_case",
     "open",
     "open_mean",

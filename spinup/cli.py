@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from spinup.distributed.launcher import launch
 from spinup.distributed.ranks import several, started, world
 from spinup.errors import SpinupError, StoreError, UsageError
 from spinup.methods import METHODS, check_method
@@ -48,6 +49,10 @@ RunPaths = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs; th
 Json = Annotated[bool, typer.Option("--json", help="One JSON document (of a run: one line an evaluation) on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Budget = Annotated[str | None, typer.Option(help='Model years, e.g. "60 years".')]
+Launcher = Annotated[
+    str | None,
+    typer.Option(help='Start it on many ranks: "srun -n 64", mpiexec:4, slurm:64; local: in this process.'),
+]
 WallTime = Annotated[
     str | None, typer.Option(help='Stop, to be resumed, before so much time is over: 01:30:00 or "90 minutes".')
 ]
@@ -85,12 +90,14 @@ def run(
     ] = None,
     start_periods: Annotated[int | None, typer.Option(help="Direct periods before the method begins.")] = None,
     wall_time: WallTime = None,
+    launcher: Launcher = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run a case."""
     import spinup
 
+    launch(launcher)
     chosen = spinup.load_case(case)
     name = method or chosen.method
     check_method(name)
@@ -115,18 +122,41 @@ def run(
     _finish(result, as_json)
 
 
+@app.command("fetch-forcing")
+def fetch_forcing(
+    case: Annotated[str, typer.Argument(metavar="CASE", help="global-4deg or global-1deg.")],
+    synthetic: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write idealised files of the same format there instead.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Fetch the forcing files of a case, once, with their checksums."""
+    from spinup.forcing.fetch import fetch
+    from spinup.forcing.files import FOLDER
+    from spinup.forcing.synthetic import write_synthetic
+
+    setup = case.replace("-", "_")
+    if synthetic is None:
+        print(f"the forcing of {case} is in {fetch(setup, print)}")
+        return
+    print(f"idealised forcing of {case} is in {write_synthetic(setup, synthetic)}: no observation is in it")
+    print(f"use it with: export {FOLDER}={synthetic}")
+
+
 @app.command()
 def resume(
     run: RunPath,
     budget: Budget = None,
     tolerance: Tolerance = None,
     wall_time: WallTime = None,
+    launcher: Launcher = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Go on with a run that was stopped, killed, or has spent its budget."""
     import spinup
 
+    launch(launcher)
     with _ending_at_once(run):
         result = spinup.resume(
             run, budget=budget, tolerance=tolerance, wall_time=wall_time, progress=_progress(as_json)
