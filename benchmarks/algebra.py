@@ -3,10 +3,11 @@
     python -m benchmarks.algebra                         # an hour; results/algebra.json, kept rows stay
     python -m benchmarks.algebra tracer 124x60 levels    # one row
 
-Operators of a synthetic global ocean (benchmarks/basin.py), of its tracers alone and extended by the circulation. What
-is factorised, or lumped, is the operator at a rate of decay s of 1/20 a year. Solved with it, by flexible GMRES to 1e-6
-of the right side, are that system and the one without decay, which shows what it is worth as a preconditioner. LU
-factors are worth as much as any; the others are to come near, for less memory. Every row is a process of its own.
+Operators of a synthetic global ocean (benchmarks/basin.py), of its tracers alone and extended by the circulation, and
+that of the case `acc`, extended. What is factorised, or lumped, is the operator at a rate of decay s of 1/20 a year.
+Solved with it, by flexible GMRES to 1e-6 of the right side, are that system and the one without decay, which shows what
+it is worth as a preconditioner. LU factors are worth as much as any; the others are to come near, for less memory.
+Every row is a process of its own.
 """
 
 import ctypes
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+import spinup
 from benchmarks.basin import basin
 from solvers import StepOperator, lumping
 from solvers.chain_factors import chain_bytes, chain_factors, scaling
@@ -66,19 +68,16 @@ CHOICES = {
         "gamg": GRIDS[:4],
         "ilu": GRIDS[:4],
     },
+    "acc": dict.fromkeys(("superlu", "umfpack", "chain", "mumps"), ("30x42",)),
     "extended": {"mumps": GRIDS[:3], "chain": GRIDS[:3], "umfpack": GRIDS[:1], "strips": GRIDS[:2]},
 }
 
 
 def measured(kind: str, grid: str, choice: str) -> dict[str, Any]:
     """One row."""
-    nx, ny = map(int, grid.split("x"))
-    operator = basin(nx, ny, border=kind == "extended")
+    operator = of_acc() if kind == "acc" else basin(*map(int, grid.split("x")), border=kind == "extended")
     own, other = (extended_matrix(operator, rate) for rate in (RATE, 0.0))
-    cells = operator.cells
-    assert cells is not None
-    smooth = np.sin(6 * np.pi * cells.column / nx) * np.cos(9 * cells.row / ny) * np.exp((cells.kind - 23) / 6)
-    r = smooth + 0.1 * np.random.default_rng(0).standard_normal(len(smooth))
+    r = some_residual(operator)
     right = np.concatenate([operator.left @ r, np.zeros(own.shape[0] - len(r))])
     row = {"operator": kind, "grid": grid, "choice": choice, "cells": len(r), "unknowns": len(right)}
     row["entries"] = own.nnz
@@ -97,6 +96,21 @@ def measured(kind: str, grid: str, choice: str) -> dict[str, Any]:
         if x is None:
             row[f"{name}_iterations"] = None
     return row
+
+
+def of_acc() -> StepOperator:
+    """The extended operator of a real map, the case `acc` as bundled with Veros, after a year from rest."""
+    model = spinup.load_case("acc").build()
+    return model.operator(model.evaluate(model.start()), border=True)
+
+
+def some_residual(operator: StepOperator) -> np.ndarray:
+    """Waves that fade with depth, and noise, (n,)."""
+    cells = operator.cells
+    assert cells is not None
+    east, north, up = (of / (of.max() + 1) for of in (cells.column, cells.row, cells.kind))
+    smooth = np.sin(6 * np.pi * east) * np.cos(9 * north) * np.exp(4 * (up - 1))
+    return smooth + 0.1 * np.random.default_rng(0).standard_normal(len(smooth))
 
 
 def _by_petsc(operator: StepOperator, own: Any, choice: str) -> Any:

@@ -11,6 +11,8 @@ A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; m
     wall-factor CASE       how many times less wall time `auto` takes to 0.1 K than direct integration
     estimate-table, mean-table, rungs-table CASE   estimates, mean states and ends of these runs
     goals-table, honesty-table   the worst of four starts of each case against its goal, and how good estimates are
+    algebra-table OPERATOR time and memory of what linear systems are solved with: `tracer`, `extended` or `acc`
+    algebra-figure OPERATOR   the time against the number of unknowns, as SVG
     settings METHOD|store  of a method, or of what a run keeps
     options COMMAND        arguments and options of a command
     commands               every command in a line
@@ -287,13 +289,84 @@ def rungs_table(case: str) -> str:
     return table(("transport, Sv", "K from the direct run’s end", "runs"), cells)
 
 
+def algebra_rows(operator: str) -> dict[str, list[dict[str, Any]]]:
+    """Rows of benchmarks/algebra.py by choice, by number of unknowns."""
+    file = RESULTS / "algebra.json"
+    try:
+        rows = json.loads(file.read_text())["rows"]
+    except (OSError, ValueError) as error:
+        raise PluginError(f"{file} cannot be read ({error}): python -m benchmarks.algebra") from error
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["operator"] == operator:
+            found.setdefault(row["choice"], []).append(row)
+    return {choice: sorted(of, key=lambda r: r.get("unknowns", math.inf)) for choice, of in found.items()}
+
+
+def algebra_table(operator: str) -> str:
+    """Seconds, MB and iterations of each choice and size; how they grow between its two largest."""
+    choices = algebra_rows(operator)
+    grids = {row["grid"]: row["unknowns"] for of in choices.values() for row in of if "unknowns" in row}
+    heads = ["", *(f"{n:,}" for n in sorted(grids.values())), "time, memory grow as"]
+    rows = []
+    for choice, of in choices.items():
+        by_grid = {row["grid"]: row for row in of}
+        cells = [_algebra_cell(by_grid.get(grid)) for grid in sorted(grids, key=lambda g: grids[g])]
+        rows.append((choice, *cells, _growth([row for row in of if "unknowns" in row])))
+    return table(heads, rows)
+
+
+def _algebra_cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    if "failed" in row:
+        return row["failed"]
+    counts = "/".join(
+        "–" if row[f"{of}_iterations"] is None else str(row[f"{of}_iterations"]) for of in ("own", "other")
+    )
+    return f"{number(row['setup_s'] + row['own_s'])} s, {number(row['held_mb'])} MB, {counts}"
+
+
+def _growth(rows: list[dict[str, Any]]) -> str:
+    """The exponents of the time of a solve, factors included, and of the memory, between the two largest."""
+    if len(rows) < 2:
+        return "–"
+    small, large = rows[-2:]
+    sizes = math.log(large["unknowns"] / small["unknowns"])
+    times = [row["setup_s"] + row["own_s"] for row in (small, large)]
+    memory = [row["held_mb"] for row in (small, large)]
+    exponents = [math.log(b / a) / sizes for a, b in (times, memory)]
+    return " ".join(f"n^{e:.2f}" for e in exponents)
+
+
+def algebra_figure(operator: str) -> str:
+    """Time of factors and a solve against the number of unknowns, logarithmic in both."""
+    curves = {
+        choice: [(row["unknowns"], row["setup_s"] + row["own_s"]) for row in of if row.get("own_iterations")]
+        for choice, of in algebra_rows(operator).items()
+    }
+    return _figure({c: of for c, of in curves.items() if len(of) > 1}, "unknowns", "s", f"Time of a solve ({operator})")
+
+
 def error_figure() -> str:
     """Error against model years of all runs, logarithmic in both."""
-    curves = {run: [(r["year"], r["error"]) for r in measured(run) if r["year"] and r["error"]] for run in RUNS}
+    curves = {RUNS[r]: [(m["year"], m["error"]) for m in measured(r) if m["year"] and m["error"]] for r in RUNS}
+    classes = {words: run for run, words in RUNS.items()}
+    return _figure(curves, "model years", "error, K", "Error of the coarse ACC against model years", classes)
+
+
+def _figure(
+    curves: dict[str, list[tuple[float, float]]],
+    along: str,
+    up: str,
+    title: str,
+    classes: dict[str, str] | None = None,
+) -> str:
+    """Curves of x and y > 0, named at their ends or, where they have classes of the style sheet, in a legend."""
     points = [point for curve in curves.values() for point in curve]
     width, height, left, bottom = 640, 300, 50, 260
-    years = decades([year for year, _ in points])
-    errors = decades([error for _, error in points])
+    years = decades([x for x, _ in points])
+    errors = decades([y for _, y in points])
 
     def place(year: float, error: float) -> str:
         x = left + (width - left - 10) * (math.log10(year) - years[0]) / (years[-1] - years[0])
@@ -309,14 +382,17 @@ def error_figure() -> str:
         y = place(10 ** years[0], 10**power).split(",")[1]
         parts.append(f'<path class="grid" d="M{left} {y}H{width - 10}"/>')
         parts.append(f'<text x="{left - 6}" y="{y}" text-anchor="end" dominant-baseline="middle">{10**power:g}</text>')
-    drawn = [run for run in RUNS if curves[run]]
-    for row, run in enumerate(drawn):
-        line = " ".join(place(*point) for point in curves[run])
-        parts.append(f'<polyline class="{run}" points="{line}"/>')
-        parts.append(f'<text class="{run}" x="{left + 10}" y="{bottom - 46 + 16 * row}">{RUNS[run]}</text>')
-    parts.append(f'<text x="{width - 10}" y="{bottom + 34}" text-anchor="end">model years</text>')
-    parts.append(f'<text x="{left + 4}" y="11">error, K</text>')
-    title = "Error of the coarse ACC against model years"
+    for row, name in enumerate(name for name, curve in curves.items() if curve):
+        line = " ".join(place(*point) for point in curves[name])
+        if classes is not None:
+            parts.append(f'<polyline class="{classes[name]}" points="{line}"/>')
+            parts.append(f'<text class="{classes[name]}" x="{left + 10}" y="{bottom - 46 + 16 * row}">{name}</text>')
+        else:
+            x, y = place(*curves[name][-1]).split(",")
+            parts.append(f'<polyline class="plain" points="{line}"/>')
+            parts.append(f'<text x="{float(x) + 4:.1f}" y="{y}" dominant-baseline="middle">{name}</text>')
+    parts.append(f'<text x="{width - 10}" y="{bottom + 34}" text-anchor="end">{along}</text>')
+    parts.append(f'<text x="{left + 4}" y="11">{up}</text>')
     return f'<svg class="decay" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">{"".join(parts)}</svg>\n'
 
 
@@ -436,6 +512,8 @@ FILLS: dict[str, Callable[..., str]] = {
     "goals-table": goals_table,
     "honesty-table": honesty_table,
     "rungs-table": rungs_table,
+    "algebra-table": algebra_table,
+    "algebra-figure": algebra_figure,
     "settings": settings,
     "options": options,
     "commands": commands,
