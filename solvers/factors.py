@@ -26,7 +26,7 @@ from solvers.petsc_factors import in_words as in_petsc_words
 from solvers.sparse_lu import has_umfpack, sparse_factors
 
 LARGEST_LINK = 6000  # unknowns; above it the sparse LU takes over
-WIDE_LINK = 1000  # unknowns; above it MUMPS does, where it is: it takes less time
+WIDE_LINK = 1500  # unknowns; above it MUMPS does, where it is: it takes less time
 REFINEMENT = 40  # largest Krylov dimension where the factors are of single precision, or of a matrix nearby
 ITERATIONS = 300  # the same where an inverse is approximate
 DROPPED, FILL = 1e-4, 10.0  # of incomplete factors: entries left out, in units of the largest; entries, in the matrix's

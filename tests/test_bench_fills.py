@@ -83,3 +83,23 @@ def test_a_table_has_the_columns_that_its_rows_know(hooks):
     head, _, rest, _ = hooks.fill("bench-table sea").splitlines()
     assert head == "| method | start | 1 K | 0.1 K | equilibrium | wall, s |"
     assert rest == "| `auto` | rest | 4 | 4 | direct | 3 |"
+
+
+def test_what_linear_systems_cost_and_how_it_grows(hooks):
+    def cost(grid, unknowns, seconds, **more):
+        iterations = {"own_iterations": 1, "other_iterations": 35}
+        times = {"setup_s": seconds - 0.5, "own_s": 0.5, "held_mb": 10 * unknowns}
+        return {"operator": "tracer", "choice": "lu", "grid": grid, "unknowns": unknowns} | iterations | times | more
+
+    rows = [cost("large", 1000, 32.0, other_iterations=None), cost("small", 100, 1.0)]
+    failed = {"operator": "tracer", "choice": "ilu", "grid": "large", "failed": "longer than 900 s"}
+    (hooks.RESULTS / "algebra.json").write_text(json.dumps({"rows": [*rows, failed]}))
+    text = hooks.fill("algebra-table tracer")
+    assert "| lu | 1 s, 1000 MB, 1/35 | 32 s, 10000 MB, 1/– | n^1.51 n^1.00 |" in text
+    assert "| ilu | – | longer than 900 s | – |" in text
+    figure = hooks.fill("algebra-figure tracer")
+    assert ">lu</text>" in figure
+    assert ">ilu</text>" not in figure
+    (hooks.RESULTS / "algebra.json").unlink()
+    with pytest.raises(PluginError, match=r"algebra.json cannot be read .*python -m benchmarks.algebra"):
+        hooks.fill("algebra-figure tracer")
