@@ -1,6 +1,7 @@
 """Scalars of a Veros state: energy, tracer content and what changes it, barotropic transport, overturning."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,30 @@ OVERTURNING_DEPTH = 500.0  # m; above it wind-driven cells hide the overturning
 FORCING = {"temp": ("forc_temp_surface", "temp_source"), "salt": ("forc_salt_surface", "salt_source")}
 
 
-def make_diagnose(variables: Any, settings: Any, tau: int) -> Callable[[dict[str, Any]], dict[str, float]]:
+@dataclass(frozen=True)
+class Over:
+    """All cells, of which these are some: sums and largest values over ranks, and the rows of the whole that are here.
+
+    total: an array's sum over ranks. largest: of a number of each. row: the first one here. rows: of the whole.
+    """
+
+    row: int
+    rows: int
+    total: Callable[[np.ndarray], np.ndarray] = np.asarray
+    largest: Callable[[float], float] = float
+
+    def sum(self, values: np.ndarray) -> float:
+        """Of all values on all ranks."""
+        return float(self.total(np.array([values.sum()]))[0])
+
+    def by_row(self, here: np.ndarray) -> np.ndarray:
+        """The sums of each row, (rows, ...), from what this rank's columns add to its own."""
+        whole = np.zeros((self.rows, *here.shape[1:]))
+        whole[self.row : self.row + len(here)] = here
+        return self.total(whole)
+
+
+def make_diagnose(variables: Any, settings: Any, tau: int, over: Over) -> Callable[[dict[str, Any]], dict[str, float]]:
     """The function from a full state (halo of 2, time level `tau`) to the values of DIAGNOSTICS.
 
     Only those the setup can have: without a streamfunction there is no barotropic transport.
@@ -44,30 +68,30 @@ def make_diagnose(variables: Any, settings: Any, tau: int) -> Callable[[dict[str
 
     def diagnose(state: dict[str, Any]) -> dict[str, float]:
         temp, salt, u, v = (np.asarray(state[name])[inner][..., tau] for name in ("temp", "salt", "u", "v"))
-        overturning = -np.cumsum((v * section).sum(axis=0), axis=1) / SV
+        overturning = -np.cumsum(over.by_row((v * section).sum(axis=0)), axis=1) / SV
         values = {
-            "kinetic_energy": 0.5 * rho_0 * float((u**2 * u_volume).sum() + (v**2 * v_volume).sum()),
-            "heat_content": rho_0 * HEAT_CAPACITY * float((temp * volume).sum()),
-            "salt_content": 1e-3 * rho_0 * float((salt * volume).sum()),
+            "kinetic_energy": 0.5 * rho_0 * (over.sum(u**2 * u_volume) + over.sum(v**2 * v_volume)),
+            "heat_content": rho_0 * HEAT_CAPACITY * over.sum(temp * volume),
+            "salt_content": 1e-3 * rho_0 * over.sum(salt * volume),
             "overturning_max": float(overturning[:, deep].max(initial=0.0)),
         }
         if has_psi:
             psi = np.asarray(state["psi"])[inner][..., tau]
-            values["barotropic_transport"] = float(psi.max() - psi.min()) / SV
+            values["barotropic_transport"] = (over.largest(float(psi.max())) + over.largest(float(-psi.min()))) / SV
         return values
 
     return diagnose
 
 
 def make_fluxes(
-    variables: Any, found: Mapping[str, Content], seconds_per_year: float
+    variables: Any, found: Mapping[str, Content], seconds_per_year: float, over: Over
 ) -> Callable[[dict[str, Any]], dict[str, float]]:
     """The function from Veros' forcing (`FORCING`, with a halo of 2) to the values of the diagnostics that the contents
     of a metre of water, by tracer, name: by ocean surface, positive into the ocean."""
     inner = (slice(2, -2), slice(2, -2))
     wet = np.asarray(variables.maskT)[inner] > 0.5
     area = np.asarray(variables.area_t)[inner] * wet[..., -1]
-    share, thickness = area / area.sum(), np.asarray(variables.dzt)
+    share, thickness = area / over.sum(area), np.asarray(variables.dzt)
 
     def fluxes(forcing: dict[str, Any]) -> dict[str, float]:
         values: dict[str, float] = {}
@@ -77,10 +101,10 @@ def make_fluxes(
             if content.surface:
                 through = to_units * share * np.where(wet[..., -1], np.asarray(forcing[surface])[inner], 0.0)
                 parts = (through, np.maximum(through, 0.0), np.minimum(through, 0.0))
-                values |= {name: float(part.sum()) for name, part in zip(content.surface, parts, strict=True)}
+                values |= {name: over.sum(part) for name, part in zip(content.surface, parts, strict=True)}
             if content.interior:
                 made = (np.where(wet, np.asarray(forcing[source])[inner], 0.0) * thickness).sum(axis=-1)
-                values[content.interior] = to_units * float((share * made).sum())
+                values[content.interior] = to_units * over.sum(share * made)
         return values
 
     return fluxes

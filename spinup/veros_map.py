@@ -40,7 +40,7 @@ from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
 from spinup.veros_circulation import GHOST, c_grid, halo_off, interior, no_balance
-from spinup.veros_diagnostics import FORCING, available, contents, make_diagnose, make_fluxes
+from spinup.veros_diagnostics import FORCING, Over, available, contents, make_diagnose, make_fluxes
 from spinup.veros_operator import FORWARD_EULER, Coefficients, probes, step_operator, vertical_mixing
 from spinup.veros_slopes import Slopes, none_held, slope_shares, slopes_held
 
@@ -403,13 +403,11 @@ class VerosMap:
 
     @cached_property
     def contents(self) -> dict[str, Content]:
-        """Heat and salt of the tracers that are accelerated; on several ranks nothing."""
-        if self._ranks:
-            return {}
+        """Heat and salt of the tracers that are accelerated."""
         vs, found = self._template.variables, self._contents
-        surface = interior(vs.area_t)[interior(vs.maskT)[-1] > 0.5].sum()
+        surface = self._over.sum(interior(vs.area_t)[interior(vs.maskT)[-1] > 0.5])
         return {
-            v.name: replace(found[v.name], factor=found[v.name].factor * v.volume[v.mask].sum() / surface)
+            v.name: replace(found[v.name], factor=found[v.name].factor * self._over.sum(v.volume[v.mask]) / surface)
             for v in self.layout.variables
             if v.name in found
         }
@@ -430,17 +428,26 @@ class VerosMap:
         """The tracers with a flux through the surface: `set_forcing` sets it, or it is not 0 everywhere anyway."""
         state, template = self._veros_state({}), self._template.variables
         self._setup.set_forcing(state)
-        return tuple(
-            tracer
-            for tracer, (name, _) in FORCING.items()
-            if getattr(state.variables, name) is not getattr(template, name) or np.any(getattr(template, name))
-        )
+        found = []
+        for tracer, (name, _) in FORCING.items():
+            set_here = getattr(state.variables, name) is not getattr(template, name)
+            if not self._patch.all(not (set_here or np.any(getattr(template, name)))):
+                found.append(tracer)
+        return tuple(found)
+
+    @cached_property
+    def _over(self) -> Over:
+        """The whole grid, for sums and the like."""
+        if self._ranks is None:
+            return Over(0, self._template.settings.ny)
+        rows, ny = self._parts[0]["yt"]
+        return Over(rows.start, ny, self._ranks.total, self._ranks.largest)
 
     @cached_property
     def diagnostics(self) -> dict[str, Diagnostic]:
-        """Units and long names of what `diagnose` gives; on several ranks none but what was given. Raises UsageError
-        where one that was given has the name of another."""
-        there = {} if self._ranks else available(self._template.settings, self._contents)
+        """Units and long names of what `diagnose` gives. Raises UsageError where one that was given has the name of
+        another."""
+        there = available(self._template.settings, self._contents)
         if taken := sorted(there.keys() & self._own_diagnostics):
             raise UsageError(f"diagnostics: {taken[0]!r} is one that every VerosMap has; give yours another name")
         return there | self._own_diagnostics
@@ -455,11 +462,9 @@ class VerosMap:
         """Energy, tracer content, what changes it, and transports of a full state; see `veros_diagnostics`. And what
         else was given."""
         own = self._own_functions.items()
-        if self._ranks:
-            return lambda state: {name: float(of(state)) for name, of in own}
         variables = self._template.variables
-        scalars = make_diagnose(variables, self._template.settings, LEVELS["tau"])
-        fluxes = make_fluxes(variables, self._contents, self._seconds_per_year)
+        scalars = make_diagnose(variables, self._template.settings, LEVELS["tau"], self._over)
+        fluxes = make_fluxes(variables, self._contents, self._seconds_per_year, self._over)
         return lambda state: (
             scalars(state) | fluxes(self._forcing(state)) | {name: float(of(state)) for name, of in own}
         )

@@ -1,5 +1,6 @@
 """Veros on several ranks, split by Veros itself: the run that one process makes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -43,6 +44,10 @@ def test_it_is_the_run_of_one_process_and_goes_on_there(alone, tmp_path):
     for name in ("temp", "temp_before"):
         np.testing.assert_allclose(two[name].values, one[name].values, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(two.temp_volume, one.temp_volume)
+    told = json.loads(one.attrs["contents"])
+    assert json.loads(two.attrs["contents"])["temp"]["factor"] == pytest.approx(told["temp"]["factor"])
+    for name in ("kinetic_energy", "heat_content", "overturning_max", "barotropic_transport", "surface_heat_flux"):
+        np.testing.assert_allclose(two[name].values, one[name].values, rtol=1e-4, err_msg=name)
     np.testing.assert_array_equal(two.xt, one.xt)
     states = read_state(alone), read_state(run)
     for name, value in states[0].items():

@@ -70,13 +70,13 @@ class OnRanks:
 def whole_map(model: FixedPointMap) -> Any:
     """What a store asks of a map, of the cells of all ranks: on the leading one; None on the others."""
     layout = whole_layout(model.layout)
+    told = {"diagnostics": model.diagnostics, "contents": model.contents}  # which may be of all ranks: asked by all
     if layout is None:
         return None
     return SimpleNamespace(
         layout=layout,
         years=model.years,
-        diagnostics=model.diagnostics,
-        contents=model.contents,
+        **told,
         rigid_lid=model.rigid_lid,
         dims=model.dims,
         attrs=model.attrs,
