@@ -12,6 +12,7 @@ A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; m
     estimate-table, mean-table, rungs-table CASE   estimates, mean states and ends of these runs
     goals-table, honesty-table   the worst of four starts of each case against its goal, and how good estimates are
     algebra-table OPERATOR time and memory of what linear systems are solved with: `tracer`, `extended` or `acc`
+    scaling-table          an Anderson step on many ranks
     algebra-figure OPERATOR   the time against the number of unknowns, as SVG
     settings METHOD|store  of a method, or of what a run keeps
     options COMMAND        arguments and options of a command
@@ -348,6 +349,25 @@ def algebra_figure(operator: str) -> str:
     return _figure({c: of for c, of in curves.items() if len(of) > 1}, "unknowns", "s", f"Time of a solve ({operator})")
 
 
+def scaling_table() -> str:
+    """Rows of benchmarks/scaling.py, and how well the largest number of ranks does against the least."""
+    file = RESULTS / "scaling.json"
+    try:
+        rows = json.loads(file.read_text())["rows"]
+    except (OSError, ValueError) as error:
+        raise PluginError(f"{file} cannot be read ({error}): python -m benchmarks.scaling") from error
+    cells = []
+    for row in rows:
+        times = [f"{number(1e3 * row[name])} ms" for name in ("step_s", "read_s", "reduction_s")]
+        unknowns = f"{row['ranks'] * row['unknowns_a_rank']:,}"
+        ratio = row["step_s"] / row["read_s"]
+        efficiency = rows[0]["step_s"] / row["step_s"]
+        relative = rows[0]["step_s"] / rows[0]["read_s"] / ratio
+        cells.append((str(row["ranks"]), unknowns, *times, f"{ratio:.2f}", f"{efficiency:.2f}", f"{relative:.2f}"))
+    heads = ("ranks", "unknowns", "step", "one pass over its history", "reduction alone", "step/pass")
+    return table((*heads, "weak scaling, time", "in passes"), cells)
+
+
 def error_figure() -> str:
     """Error against model years of all runs, logarithmic in both."""
     curves = {RUNS[r]: [(m["year"], m["error"]) for m in measured(r) if m["year"] and m["error"]] for r in RUNS}
@@ -512,6 +532,7 @@ FILLS: dict[str, Callable[..., str]] = {
     "goals-table": goals_table,
     "honesty-table": honesty_table,
     "rungs-table": rungs_table,
+    "scaling-table": scaling_table,
     "algebra-table": algebra_table,
     "algebra-figure": algebra_figure,
     "settings": settings,

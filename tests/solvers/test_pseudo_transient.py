@@ -22,6 +22,8 @@ from solvers import (
     solve,
 )
 from solvers.error_estimate import tendency_inverse
+from solvers.inner import InnerProduct
+from solvers.pseudo_transient import least_squares
 
 
 def test_the_requests_of_a_cycle():
@@ -163,3 +165,18 @@ def test_solve_says_what_is_missing():
     T, _, _ = diffusion()
     with pytest.raises(ValueError, match="operator="):
         solve(T, np.zeros(N), pseudo_transient)
+
+
+@pytest.mark.parametrize("cut", [1e-6, 0.05])
+def test_secants_that_are_much_alike_are_left_out(cut):
+    """As by singular values of columns of length one, in the norm of the inner product."""
+    draw = np.random.default_rng(0)
+    columns = [draw.normal(size=50) for _ in range(4)]
+    columns.append(columns[0] + 0.01 * columns[1])
+    b, weights = draw.normal(size=50), draw.uniform(0.1, 2.0, 50)
+    found = least_squares([1e3 * columns[0], *columns[1:]], b, InnerProduct(weights), cut)
+    root = np.sqrt(weights)
+    A = root[:, None] * np.stack([1e3 * columns[0], *columns[1:]], axis=1)
+    size = np.linalg.norm(A, axis=0)
+    expected = np.linalg.lstsq(A / size, root * b, rcond=cut)[0] / size
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
