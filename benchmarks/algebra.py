@@ -54,7 +54,6 @@ PETSC = {
     "-mg_levels_pc_type ilu",
     "ilu": "-pc_type ilu",
 }
-SCIPY = ("superlu", "umfpack", "chain", "strips")
 CHOICES = {
     "tracer": {
         "levels": GRIDS,

@@ -112,12 +112,14 @@ def years_to(rows: Sequence[dict[str, Any]], level: float) -> float | None:
     return found
 
 
-def bench_rows(case: str) -> list[dict[str, Any]]:
+def bench_rows(case: str, command: str = "") -> list[dict[str, Any]]:
+    """Rows of benchmarks/results. command: the one that writes them, by default that of a case."""
     file = RESULTS / f"{case}.json"
     try:
         return json.loads(file.read_text())["rows"]
     except (OSError, ValueError, KeyError) as error:
-        raise PluginError(f"{file} cannot be read ({error}): python -m benchmarks {case} writes it") from error
+        command = command or f"python -m benchmarks {case}"
+        raise PluginError(f"{file} cannot be read ({error}): {command} writes it") from error
 
 
 def bench_table(case: str) -> str:
@@ -292,11 +294,7 @@ def rungs_table(case: str) -> str:
 
 def algebra_rows(operator: str) -> dict[str, list[dict[str, Any]]]:
     """Rows of benchmarks/algebra.py by choice, by number of unknowns."""
-    file = RESULTS / "algebra.json"
-    try:
-        rows = json.loads(file.read_text())["rows"]
-    except (OSError, ValueError) as error:
-        raise PluginError(f"{file} cannot be read ({error}): python -m benchmarks.algebra") from error
+    rows = bench_rows("algebra", "python -m benchmarks.algebra")
     found: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row["operator"] == operator:
@@ -351,11 +349,7 @@ def algebra_figure(operator: str) -> str:
 
 def scaling_table() -> str:
     """Rows of benchmarks/scaling.py, and how well the largest number of ranks does against the least."""
-    file = RESULTS / "scaling.json"
-    try:
-        rows = json.loads(file.read_text())["rows"]
-    except (OSError, ValueError) as error:
-        raise PluginError(f"{file} cannot be read ({error}): python -m benchmarks.scaling") from error
+    rows = bench_rows("scaling", "python -m benchmarks.scaling")
     cells = []
     for row in rows:
         times = [f"{number(1e3 * row[name])} ms" for name in ("step_s", "read_s", "reduction_s")]

@@ -57,7 +57,7 @@ class PetscFactors:
     def __init__(self, own: Any, comm: Any, levels: Sequence[Any] = ()) -> None:
         from petsc4py import PETSc
 
-        self._comm = comm
+        self._comm, self._own = comm, own
         PETSc.garbage_cleanup(comm)  # on several ranks nothing of PETSc's goes by itself
         database = PETSc.Options(PREFIX)
         ours = KRYLOV if database.hasName("pc_type") else KRYLOV | (LEVELS if levels else LU)
@@ -97,7 +97,7 @@ class PetscFactors:
     def solve(self, own: Any, b: np.ndarray, tolerance: float) -> np.ndarray | None:
         """x with matrix x = b, of this rank, its rows `own` those of the factors or nearby; None where what is left of
         b is not below `tolerance` of it."""
-        matrix = self._distributed(own)
+        matrix = self._matrix if own is self._own else self._distributed(own)
         solver = self._solver
         solver.setOperators(matrix, self._matrix)
         solver.setTolerances(rtol=tolerance, atol=0.0)
@@ -173,8 +173,11 @@ def is_asked_for() -> bool:
 
 
 @contextmanager
-def options_given(options: str) -> Iterator[None]:
-    """PETSc's own options for linear solves with operators, "-pc_type asm -sub_pc_type ilu", while it lasts."""
+def options_given(options: str, prefix: str = PREFIX) -> Iterator[None]:
+    """PETSc's own options, which are of the whole process, "-pc_type asm -sub_pc_type ilu", while it lasts.
+
+    prefix: what they are of; by default linear solves with operators, "" for all.
+    """
     if not options.strip():
         yield
         return
@@ -183,12 +186,12 @@ def options_given(options: str) -> Iterator[None]:
     words = shlex.split(options)
     names = [word[1:] for word in words if is_name(word)]
     database = PETSc.Options()
-    database.insertString(" ".join(f"-{PREFIX}{word[1:]}" if is_name(word) else word for word in words))
+    database.insertString(" ".join(f"-{prefix}{word[1:]}" if is_name(word) else word for word in words))
     try:
         yield
     finally:
         for name in names:
-            database.delValue(PREFIX + name)
+            database.delValue(prefix + name)
 
 
 def wrong_option(options: str) -> str:

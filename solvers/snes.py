@@ -12,10 +12,8 @@ Source: P. R. Brune, M. G. Knepley, B. F. Smith and X. Tu, Composing scalable no
 (2015), 535-565. Shapes: x is (n,), of this rank.
 """
 
-import shlex
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from queue import SimpleQueue
 from typing import Any
 
@@ -24,7 +22,7 @@ import numpy as np
 from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import LEAST_RATE, tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
-from solvers.petsc_factors import is_name
+from solvers.petsc_factors import options_given
 from solvers.requests import Evaluate, Failure, Flow, Note, Operator, Outcome, Stop
 
 UNBOUNDED = 10**8  # iterations and evaluations: who drives it ends it
@@ -144,7 +142,7 @@ class _Side:
             pc = solver.getKSP().getPC()
             pc.setType("python")
             pc.setPythonContext(self)
-        with _inserted(PETSc.Options(), self._options):
+        with options_given(self._options, prefix=""):
             solver.setFromOptions()
         solver.solve(None, y)
         reason = solver.getConvergedReason()
@@ -180,15 +178,3 @@ class _Side:
             found.array[:] = -self._root * self._inverse(v.array_r / self._root)
         except SingularMatrix:
             found.array[:] = v.array_r
-
-
-@contextmanager
-def _inserted(database: Any, options: str) -> Iterator[None]:
-    """PETSc's options, which are of the whole process, while they are read."""
-    database.insertString(options)
-    try:
-        yield
-    finally:
-        for word in shlex.split(options):
-            if is_name(word):
-                database.delValue(word[1:])

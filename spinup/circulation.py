@@ -221,11 +221,13 @@ def circulation_balance(
         ]
     ).tocsr()
     held = one_of_each_basin(*grid.columns) if held is None else held
-    kept = np.concatenate([np.ones(len(to.u) + len(to.v)), ~held.ravel()[to.pressure]])
-    places = np.concatenate([np.full(len(to.u) + len(to.v), -1), np.searchsorted(of.pressure, to.pressure)])
-    said = np.flatnonzero(kept == 0)
-    ones = (np.ones(said.size), (said, len(of.u) + len(of.v) + places[said]))
-    balance = (diags_array(kept) @ balance + csr_array(ones, shape=balance.shape)).tocsr()
+    said = np.flatnonzero(held.ravel()[to.pressure])
+    rows = len(to.u) + len(to.v) + said
+    columns = len(of.u) + len(of.v) + np.searchsorted(of.pressure, to.pressure[said])
+    kept = np.ones(balance.shape[0])
+    kept[rows] = 0.0
+    ones = csr_array((np.ones(said.size), (rows, columns)), shape=balance.shape)
+    balance = (diags_array(kept) @ balance + ones).tocsr()
     balance.eliminate_zeros()
 
     hydrostatic = _hydrostatic_pressure(grid)

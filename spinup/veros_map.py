@@ -361,8 +361,7 @@ class VerosMap:
     def places(self) -> tuple[np.ndarray, np.ndarray]:
         """Where the unknowns of this rank are in the order of a single process: those of the vector, and those of the
         operator's border; each a number that grows with that order."""
-        v = self.layout.variables[0]
-        return places_of(self._patch, self._grid, v.dims, len(self._accelerate))
+        return places_of(self._patch, self._grid, len(self._accelerate))
 
     @property
     def no_circulation(self) -> str:

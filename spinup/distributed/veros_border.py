@@ -73,11 +73,11 @@ def _numbers(patch: Patch, grid: CGrid, of: Unknowns, tracers: int) -> tuple[tup
     return numbered(["tracer"] * tracers), numbered(["u", "v", "pressure"])
 
 
-def places_of(patch: Patch, grid: CGrid, dims: tuple[str, ...], tracers: int) -> tuple[np.ndarray, np.ndarray]:
+def places_of(patch: Patch, grid: CGrid, tracers: int) -> tuple[np.ndarray, np.ndarray]:
     """Numbers that grow with the order that a single process has: of the unknowns of the vector, of the border."""
-    own, whole = unknowns(grid), int(np.prod(patch.whole(grid.shape, dims)))
-    cells = patch.places(grid.shape, dims).ravel()
-    columns = patch.places(grid.shape[1:], dims[1:]).ravel()
+    own, whole = unknowns(grid), int(np.prod(patch.whole(grid.shape, DIMS)))
+    cells = patch.places(grid.shape, DIMS).ravel()
+    columns = patch.places(grid.shape[1:], DIMS[1:]).ravel()
     of_vector = [cells[own.tracer] + number * whole for number in range(tracers)]
     return np.concatenate(of_vector), np.concatenate(
         [cells[own.u], cells[own.v] + whole, columns[own.pressure] + 2 * whole]
