@@ -30,6 +30,7 @@ class RanksInverse:
         self._extended = Extended(operator)
         self._own = self._extended.at(rate)
         self._factors = self._factorised(self._own)
+        self._other: tuple[np.ndarray, Any, PetscFactors] | None = None  # a rate, its matrix, its factors
 
     def __call__(
         self,
@@ -45,13 +46,24 @@ class RanksInverse:
         if rate is None:
             z = self._factors.solve(self._own, right, tolerance)
         else:
-            matrix = self._extended.at(rate)
-            z = self._factors.solve(matrix, right, tolerance)
-            if z is None:
-                z = self._factorised(matrix).solve(matrix, right, tolerance)
+            z = self._at_another(rate, right, tolerance)
         if z is None:
             raise SingularMatrix("the iterations did not get there: the operator is nearly singular")
         return z[: len(r)] - r
+
+    def _at_another(self, rate: float | np.ndarray, right: np.ndarray, tolerance: float) -> np.ndarray | None:
+        """As `TendencyInverse` has it."""
+        other = self._other is None or not np.array_equal(self._other[0], rate)
+        if self._operator.inner.any(other):
+            matrix = self._extended.at(rate)
+            z = self._factors.solve(matrix, right, tolerance)
+            if z is not None:
+                return z
+            self._other = None
+            self._other = np.array(rate), matrix, self._factorised(matrix)
+        assert self._other is not None
+        _, matrix, factors = self._other
+        return factors.solve(matrix, right, tolerance)
 
     def _factorised(self, matrix: Any) -> PetscFactors:
         return PetscFactors(matrix, self._extended.comm, self._extended.levels)

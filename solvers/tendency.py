@@ -27,7 +27,7 @@ class TendencyInverse:
     """P_s^-1 of the header, factorised at one rate s and applied at any. tolerance: of the linear solve.
 
     Another rate than that of the factors is solved for by Krylov iterations that they precondition, or where these do
-    not get there by factors of its own. Raises SingularMatrix.
+    not get there by factors of its own; the last of these are kept. Raises SingularMatrix.
     """
 
     def __init__(self, operator: StepOperator, rate: float = 0.0, tolerance: float = LINEAR_TOLERANCE) -> None:
@@ -36,6 +36,7 @@ class TendencyInverse:
         self._own = extended_matrix(operator, rate)
         self._factors = self._factorise(self._own)
         self._rows, _ = scaling(self._own)
+        self._other: tuple[np.ndarray, Any, Factors] | None = None  # a rate, its matrix, its factors
 
     def __call__(
         self,
@@ -52,19 +53,30 @@ class TendencyInverse:
         right = self._left @ (r * (self._operator.steps / (steps or self._operator.steps)))
         right = np.concatenate([right, np.zeros(self._own.shape[0] - n)])
         z: np.ndarray | None
-        if rate is None and self._factors.exact:
+        if rate is not None:
+            z = self._at_another(rate, right, tolerance)
+        elif self._factors.exact:
             z = self._factors(right)
         else:
-            matrix = self._own if rate is None else extended_matrix(self._operator, rate)
-            z = refined(matrix, self._factors, right, tolerance, self._rows)
-            if z is None and rate is not None:
-                z = refined(matrix, self._factorise(matrix), right, tolerance, self._rows)
+            z = refined(self._own, self._factors, right, tolerance, self._rows)
         if z is None or not np.isfinite(z).all():
             approximate = self._factors.dimension > REFINEMENT
             raise SingularMatrix(
                 "the iterations did not get there" if approximate else "the operator is nearly singular"
             )
         return z[:n] - r
+
+    def _at_another(self, rate: float | np.ndarray, right: np.ndarray, tolerance: float) -> np.ndarray | None:
+        """The solution at a rate that need not be that of the factors; None where the iterations do not get there."""
+        if self._other is None or not np.array_equal(self._other[0], rate):
+            matrix = extended_matrix(self._operator, rate)
+            z = refined(matrix, self._factors, right, tolerance, self._rows)
+            if z is not None:
+                return z
+            self._other = None  # not both at once in memory
+            self._other = np.array(rate), matrix, self._factorise(matrix)
+        _, matrix, factors = self._other
+        return refined(matrix, factors, right, tolerance, self._rows)
 
     def _factorise(self, matrix: Any) -> Factors:
         return factorise(matrix, *what_is_lumped(self._operator))

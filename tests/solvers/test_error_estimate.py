@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, diags_array, eye_array
 
-from solvers import Border, SingularMatrix, StepOperator, error_estimate, factors, memory
+from solvers import Border, SingularMatrix, StepOperator, error_estimate, factors, memory, tendency
 from solvers.error_estimate import tendency_inverse
 from solvers.tendency import TendencyInverse
 
@@ -82,6 +82,23 @@ def test_factors_at_one_rate_serve_another(implicit):
     for rates in (np.full(N, 0.3), np.where(np.arange(N) < 20, 0.3, 20.0), np.linspace(0.0, 1e4, N)):
         expected = np.linalg.solve(STEPS * np.linalg.solve(M, known.matrix.toarray()) - np.diag(rates), v) - v
         np.testing.assert_allclose(tendency_inverse(known, 0.0)(v, rate=rates), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_factors_of_another_rate_are_kept(monkeypatch):
+    """Where those of the first did not get there: once for each rate, however often it is asked for in a row."""
+    made = []
+
+    def counted(*args):
+        made.append(args)
+        return factors.Factors(factors.factorise(*args).solve, dimension=2)
+
+    monkeypatch.setattr(tendency, "factorise", counted)
+    inverse, v, far = TendencyInverse(operator()), np.cos(np.arange(N)), np.linspace(0.0, 1e4, N)
+    first = inverse(v, rate=far)
+    np.testing.assert_array_equal(inverse(v, rate=far.copy()), first)
+    assert len(made) == 2
+    inverse(v, rate=2 * far)
+    assert len(made) == 3
 
 
 def test_the_residual_of_part_of_a_period():
