@@ -4,9 +4,9 @@
     e = (J_c - I - s c / N)^-1 (c / n) r,      r of n steps, c steps in the cycle, N in a period, h = c / D in a season
 
 M_d, A_d = M_d (J_d - I) and the border are those of the middle of a season, taken in one step of implicit Euler (see
-`solvers.tendency`). The system is solved by flexible GMRES; the inverse of the mean operator precedes it, which
-takes three or four iterations. The mean alone will not do: water that is mixed to the surface in winter only would be
-restored there all the year, and the distance come out at half.
+`solvers.tendency`). The system is solved by flexible GMRES; the inverse of the mean operator precedes it, roughly,
+which takes three or four iterations. The mean alone will not do: water that is mixed to the surface in winter only
+would be restored there all the year, and the distance come out at half.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from solvers.requests import BORDER_MATRICES, StepOperator
 from solvers.tendency import implicit_step, inverse_of
 
 TOLERANCE, DIMENSION = 1e-2, 40  # of the outer iterations: implicit Euler over a season is no better
+ROUGHLY = 0.1  # of the mean's solve before each: half the solves of 1e-4, for an outer iteration more at most
 SEASON_TOLERANCE = 1e-5  # of the solve of a season
 
 
@@ -63,8 +64,9 @@ class SeasonalInverse:
         tolerance: float | None = None,
     ) -> np.ndarray:
         """e, (n,). steps: n of the header, by default a period's. rate: s, or one for each unknown, (n,); by default
-        that of the factors. tolerance: what may be left of r, relative. Raises SingularMatrix."""
-        allowed = tolerance or TOLERANCE
+        that of the factors. tolerance: what may be left of r, relative, but no less than TOLERANCE. Raises
+        SingularMatrix."""
+        allowed = max(tolerance or TOLERANCE, TOLERANCE)
         steps, cycle = steps or self._operator.steps, self._operator.cycle_steps
         shift = (self._rate if rate is None else rate) * (cycle / self._operator.steps)
 
@@ -75,7 +77,7 @@ class SeasonalInverse:
             return later - v - shift * v
 
         def precondition(v: np.ndarray) -> np.ndarray:
-            return self._mean(v, steps=cycle, rate=rate, tolerance=tolerance)
+            return self._mean(v, steps=cycle, rate=rate, tolerance=ROUGHLY)
 
         flow = fgmres_flow(
             r * (cycle / steps), precondition, tolerance=allowed, dimension=DIMENSION, inner=self._operator.inner
