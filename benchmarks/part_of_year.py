@@ -60,9 +60,7 @@ def main(case: str, steps: str) -> None:
     print(json.dumps(row), flush=True)
     before = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
     key = row["case"], row["ranks"]
-    rows = sorted(
-        [*(r for r in before if (r["case"], r["ranks"]) != key), row], key=lambda r: (r["case"], r["ranks"])
-    )
+    rows = sorted([*(r for r in before if (r["case"], r["ranks"]) != key), row], key=lambda r: (r["case"], r["ranks"]))
     RESULTS.write_text(json.dumps({"machine": machine(), "git": git_state(None), "rows": rows}, indent=1) + "\n")
 
 
