@@ -172,12 +172,11 @@ class Bench:
         return read_state(out) if result.outcome is Outcome.CONVERGED else state
 
 
-def row(bench: Bench, method: str, year: int, budget: float | None = None) -> dict[str, Any]:
+def row(bench: Bench, method: str, year: int) -> dict[str, Any]:
     """One method of spinup's from one start."""
-    chosen = METHODS[method] | ({} if budget is None else {"budget": budget})
     out = bench.folder / f"{bench.case.name}-{method}-{year}-{time.time_ns()}"
     start, clock = bench.start(year), Clock()
-    result = spinup.run(bench.case, out=out, start=start, start_periods=0, progress=clock, **chosen)
+    result = spinup.run(bench.case, out=out, start=start, start_periods=0, progress=clock, **METHODS[method])
     wall = clock.now()
     run, state = spinup.open(out, verify=False), read_state(out)
     states = [bench.vector(run, i) for i in range(result.evaluations)]
@@ -332,7 +331,6 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="where the results go (default: benchmarks/results)")
     parser.add_argument("--methods", nargs="*", help="default: all that suit the case")
     parser.add_argument("--starts", nargs="*", type=int, default=[0, 10, 30, 100])
-    parser.add_argument("--budget", type=float, help="model years of each method of spinup's (default: its own)")
     options = parser.parse_args()
     own = ("direct", *tracers.METHODS) if options.case in tracers.EQUILIBRIA else METHODS
     if unknown := [method for method in options.methods or () if method not in {*own, *PEERS}]:
@@ -362,7 +360,7 @@ def circulation(options: argparse.Namespace, file: Path) -> None:
         print(f"the direct run is not in {options.folder}: its end is that of {kept}")
     for method in installed(order if options.methods is None else options.methods):
         for year in options.starts:
-            found = peer(bench, method, year) if method in PEERS else row(bench, method, year, options.budget)
+            found = (peer if method in PEERS else row)(bench, method, year)
             print(json.dumps(found), flush=True)
             record(file, options.case, [found], stamp, order)
 
