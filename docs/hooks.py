@@ -13,6 +13,8 @@ A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; m
     goals-table, honesty-table   the worst of four starts of each case against its goal, and how good estimates are
     algebra-table OPERATOR time and memory of what linear systems are solved with: `tracer`, `extended` or `acc`
     scaling-table          an Anderson step on many ranks
+    global-table           how far the 4 degree ocean says that it is from equilibrium, direct and by `auto`
+    part-table             time and memory of a part of a model year
     algebra-figure OPERATOR   the time against the number of unknowns, as SVG
     settings METHOD|store  of a method, or of what a run keeps
     options COMMAND        arguments and options of a command
@@ -253,7 +255,7 @@ def goals_table() -> str:
         reached = "not reached" if math.isinf(worst) else f"{worst:.1f} years"
         cells.append((f"`{case}`", f"`{method}`", f"to {level}", f"{goal:g} years", reached, verdict(worst <= goal)))
     rows = of_starts("acc-coarse-wind", "auto")
-    longest = max(row["model_years"] for row in rows)
+    longest = max((row["model_years"] for row in rows if row["method"] == "picard"), default=0)
     away = max(row["mean_state"]["in_standard_errors"] for row in rows)
     most_years, most_errors = MEAN_GOAL
     goal, reached = f"{most_years:g} years, {most_errors:g} standard errors", f"{longest:.1f} years, {away:.2g}"
@@ -360,6 +362,32 @@ def scaling_table() -> str:
         cells.append((str(row["ranks"]), unknowns, *times, f"{ratio:.2f}", f"{efficiency:.2f}", f"{relative:.2f}"))
     heads = ("ranks", "unknowns", "step", "one pass over its history", "reduction alone", "step/pass")
     return table((*heads, "weak scaling, time", "in passes"), cells)
+
+
+def global_table() -> str:
+    """Rows of benchmarks/global_ocean.py: each of `auto`, some of direct integration."""
+    rows = bench_rows("global-4deg", "python -m benchmarks.global_ocean")
+    longest = max((row["model_years"] for row in rows if row["method"] == "picard"), default=0)
+    cells = []
+    for row in rows:
+        direct, years = row["method"] == "picard", row["model_years"]
+        if direct and years not in (*SHOWN_YEARS, longest):
+            continue
+        method = "direct" if direct else f"`{row['method']}`"
+        estimates = f"{number(row['temp_error_estimate'])} K", f"{number(row['salt_error_estimate'])} psu"
+        cells.append((method, number(years), *estimates, number(row["drift"]), f"{row['wall']:,}"))
+    return table(("", "model years", "estimated error", "of salinity", "drift a year", "seconds in the model"), cells)
+
+
+def part_table() -> str:
+    """Rows of benchmarks/part_of_year.py."""
+    cells = []
+    for row in bench_rows("part-of-year", "python -m benchmarks.part_of_year"):
+        sizes = f"{row['state_bytes_a_rank'] / 1e9:.1f} GB", f"{row['peak_bytes_a_rank'] / 1e9:.1f} GB"
+        step, year = f"{number(row['step_s'])} s", f"{number(row['year_hours'])} h"
+        cells.append((f"`{row['case']}`", str(row["ranks"]), f"{row['unknowns']:,}", *sizes, step, year))
+    heads = ("ranks", "unknowns", "state, of a rank", "peak, of a rank", "a step", "a year, extrapolated")
+    return table(("case", *heads), cells)
 
 
 def error_figure() -> str:
@@ -527,6 +555,8 @@ FILLS: dict[str, Callable[..., str]] = {
     "honesty-table": honesty_table,
     "rungs-table": rungs_table,
     "scaling-table": scaling_table,
+    "global-table": global_table,
+    "part-table": part_table,
     "algebra-table": algebra_table,
     "algebra-figure": algebra_figure,
     "settings": settings,

@@ -103,3 +103,25 @@ def test_what_linear_systems_cost_and_how_it_grows(hooks):
     (hooks.RESULTS / "algebra.json").unlink()
     with pytest.raises(PluginError, match=r"algebra.json cannot be read .*python -m benchmarks.algebra"):
         hooks.fill("algebra-figure tracer")
+
+
+def test_the_global_ocean_year_by_year(hooks):
+    """Each evaluation of `auto`, of direct integration those of some years and the last."""
+    figures = {"temp_error_estimate": 2.0, "salt_error_estimate": 0.25, "drift": 0.5, "wall": 1234}
+    direct = [{"method": "picard", "model_years": years} | figures for years in (1.0, 3.0, 5.0, 7.0)]
+    rows = [*direct, {"method": "auto", "model_years": 1.28} | figures]
+    (hooks.RESULTS / "global-4deg.json").write_text(json.dumps({"rows": rows}))
+    shown = hooks.fill("global-table").splitlines()[2:]
+    assert [line.split(" | ")[:2] for line in shown] == [
+        ["| direct", "1"],
+        ["| direct", "5"],
+        ["| direct", "7"],
+        ["| `auto`", "1.3"],
+    ]
+    assert shown[-1] == "| `auto` | 1.3 | 2 K | 0.25 psu | 0.5 | 1,234 |"
+
+
+def test_a_part_of_a_year(hooks):
+    row = {"case": "sea", "ranks": 2, "unknowns": 12345, "state_bytes_a_rank": 2e9, "peak_bytes_a_rank": 7.6e9}
+    (hooks.RESULTS / "part-of-year.json").write_text(json.dumps({"rows": [row | {"step_s": 4.0, "year_hours": 19.2}]}))
+    assert hooks.fill("part-table").splitlines()[-1] == "| `sea` | 2 | 12,345 | 2.0 GB | 7.6 GB | 4 s | 19 h |"
