@@ -29,7 +29,7 @@ from benchmarks.peers import PEERS
 from benchmarks.phosphorus_equilibrium import equilibrium
 from benchmarks.record import record
 from cases import ideal_age
-from solvers.error_estimate import tendency_inverse
+from solvers.error_estimate import forget_inverse
 from solvers.sparse_lu import sparse_factors
 from spinup.conserve import totals
 from spinup.provenance import git_state
@@ -94,7 +94,7 @@ def own_row(tracer: Tracer, method: str, folder: Path) -> dict[str, Any]:
     """One method of spinup's. Sparse LU factorisations are all that the run did, those for its estimates among them."""
     out = folder / f"{tracer.case.name}-{method}-{time.time_ns()}"
     tolerance = TIGHT.get(tracer.case.name, tracer.case.tolerance)
-    tendency_inverse.cache_clear()  # which another row may have left
+    forget_inverse()  # which another row may have left
     began = time.perf_counter()
     with patch("solvers.factors.sparse_factors", wraps=sparse_factors) as factorised:
         result = spinup.run(tracer.case, out=out, method=method, start_periods=0, budget=YEARS, tolerance=tolerance)

@@ -7,7 +7,6 @@ where the forcing goes through a cycle); s is 0 here, pseudo-transient continuat
 estimate is of the right size where the carried variables would answer, not exact.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,26 @@ from solvers.tendency import Inverse, inverse_of
 LEAST_RATE = 1e-6  # a period, at which a total that is conserved is said to decay: there is no inverse without any
 
 
-@lru_cache(maxsize=1)
+_kept: dict[tuple[StepOperator, float], Inverse] = {}  # the last one
+
+
 def tendency_inverse(operator: StepOperator, rate: float) -> Inverse:
     """P_s^-1 of an operator, of one with seasons by their product.
 
     A method and the estimate of a run's error ask for the same inverse of the same residual in turn: it is factorised,
     and solved for at its own rate, once. Raises SingularMatrix."""
+    if (operator, rate) not in _kept:
+        forget_inverse()  # before, not after: the factors of two operators may not fit
+        _kept[operator, rate] = _solved_once(operator, rate)
+    return _kept[operator, rate]
+
+
+def forget_inverse() -> None:
+    """Make the next one anew."""
+    _kept.clear()
+
+
+def _solved_once(operator: StepOperator, rate: float) -> Inverse:
     inverse: Inverse = SeasonalInverse(operator, rate) if operator.seasons else inverse_of(operator, rate)
     last: list[Any] = []  # r, steps and P_s^-1 r
 

@@ -106,8 +106,9 @@ def memory_needed(operator: StepOperator) -> str:
     if isinstance(operator.matrix, Rows):
         return ranks_sentence(operator)
     shifted = extended_matrix(operator, 1.0)  # any rate: it has the entries of all that will be factorised
+    seasons = f", for each of {len(operator.seasons)} seasons and their mean" if operator.seasons else ""
     try:
-        return memory_sentence(shifted, *what_is_lumped(operator))
+        return memory_sentence(shifted, *what_is_lumped(operator)) + seasons
     except SingularMatrix as error:
         return f"the operator has no LU factors: {error}"
 

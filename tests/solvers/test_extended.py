@@ -26,7 +26,7 @@ from solvers import (
     memory,
 )
 from solvers.chain_factors import chain_bytes
-from solvers.error_estimate import tendency_inverse
+from solvers.error_estimate import forget_inverse, tendency_inverse
 from solvers.extended import limited_step, size_without_outliers, without_reversal
 from solvers.inner import EUCLIDEAN
 from solvers.tendency import memory_needed
@@ -203,7 +203,7 @@ def test_a_whole_solve_where_the_factors_do_not_fit(monkeypatch):
     assert "LU factors take" in memory_needed(lumped)
     monkeypatch.setattr(memory, "usable", lambda: chain_bytes(border.chain) - 1.0)
     assert "40 lumped unknowns" in memory_needed(lumped)
-    tendency_inverse.cache_clear()
+    forget_inverse()
     found, outcome = drive(start(), lumped)
     assert outcome is Outcome.CONVERGED
     assert cycles(found) == cycles(expected)
