@@ -8,7 +8,7 @@ import numpy as np
 import zarr
 from scipy.sparse import csr_array
 
-from spinup.store.chunks import CODECS, write_chunk
+from spinup.store.chunks import CODECS, write_chunks
 
 
 def write_tree(
@@ -38,7 +38,7 @@ def write_tree(
                 dimension_names=dims[name] if dims else None,
                 attributes=dict(attrs[name]) if attrs else None,
             )
-            write_chunk(target, array)
+            write_chunks(target, array)
     floats = [name for name, value in tree.items() if isinstance(value, float)]
     group.attrs.update({"values": plain, "floats": floats, "lists": lists})
 
