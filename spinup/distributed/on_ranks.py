@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from spinup.distributed.ranks import Ranks
-from spinup.distributed.split import Split, split
+from spinup.distributed.split import split
 from spinup.maps import FixedPointMap
-from spinup.state import Coordinate, Layout, State, Variable
+from spinup.state import Coordinate, Layout, Variable
 
 
 class OnRanks:
@@ -98,15 +98,3 @@ def whole_layout(layout: Layout) -> Layout | None:
     return Layout(
         tuple(variables), {n: Coordinate(c.dims, v, c.attrs) for n, (c, v) in coords.items() if v is not None}
     )
-
-
-def gathered(parts: Split, model: FixedPointMap, state: State) -> State:
-    """A full state of all cells on the leading rank; of no use on the others."""
-    return {name: parts.gather(value, model.dims(name)) for name, value in state.items()}
-
-
-def scattered(parts: Split, model: FixedPointMap, state: State | None) -> State:
-    """This rank's part of the leading rank's full state."""
-    told: Any = None if state is None else list(state)
-    names = parts.ranks.share(told)
-    return {name: parts.scatter(None if state is None else np.asarray(state[name]), model.dims(name)) for name in names}

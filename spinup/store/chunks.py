@@ -40,8 +40,8 @@ def chunked(content: np.ndarray, chunks: tuple[int, ...]) -> Iterator[tuple[Inde
 def write_some(
     array: Any, chunks: Iterable[tuple[Index, np.ndarray]], number: int | None = None, *, sync: bool = False
 ) -> list[Path]:
-    """Write these chunks of a zarr array, or of its entry `number`; sync: when this returns they survive a power cut.
-    Returns their files."""
+    """Write these chunks of a zarr array, or of its entry `number`; sync: when this returns the disk has them. Returns
+    their files."""
     files = []
     shape = array.chunks if number is None else array.chunks[1:]
     first = () if number is None else (number,)

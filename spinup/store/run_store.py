@@ -19,7 +19,7 @@ from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
 from spinup.store.chunks import write_chunks
 from spinup.store.columns import columns
-from spinup.store.creation import lay_out, new_folder, occupied, put
+from spinup.store.creation import lay_out, new_run, occupied, put
 from spinup.store.disk import on_disk
 from spinup.store.header import FORMAT, Header, read_header
 from spinup.store.journal import (
@@ -80,10 +80,14 @@ class RunStore:
     @contextlib.contextmanager
     def create(cls, path: Path, header: Header, model: FixedPointMap, start: State) -> Iterator["RunStore"]:
         """A new run at `path`. Raises UsageError where something is there or it can't be written."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(occupied(path))
-        with new_folder(path) as folder, locked(folder / "log" / "lock", path), on_disk(path):
-            lay_out(folder, header, model, start)
+        with new_run(path) as folder:
+            yield cls.placed(path, folder, header, lay_out(folder, header, model, start))
+
+    @classmethod
+    def placed(cls, path: Path, folder: Path, header: Header, start: dict[str, list[int]]) -> "RunStore":
+        """The run that is laid out in `folder`, now at `path`; start: the fingerprints of its start state."""
+        with on_disk(path):
+            write_record(folder / "log" / "start.json", {"files": start})
             try:
                 folder.rename(path)  # the run is there whole or not at all
             except OSError:
@@ -92,7 +96,7 @@ class RunStore:
                 raise
             store = cls(path, header)
             store.flush(force=True)
-            yield store
+            return store
 
     @classmethod
     @contextlib.contextmanager
@@ -164,11 +168,20 @@ class RunStore:
         """The full state after evaluation `number` (-1: the start). Raises StoreError if it is not kept."""
         if number < 0:
             return read_tree(self._group["start"])
+        slots = self.state_slots(number)
+        return {name: np.asarray(self._array(f"states/{name}")[slot]) for name, slot in slots.items()}
+
+    def state_slots(self, number: int) -> dict[str, int]:
+        """Where the arrays of full states have that after evaluation `number`. Raises StoreError if it is not kept."""
         slot = self._slots().get(number)
         if slot is None:
             raise StoreError(f"run {self.path} no longer has the full state of evaluation {number}")
-        group = self._group["states"]
-        return {name: np.asarray(group[name][slot]) for name in group.attrs["variables"]}
+        return dict.fromkeys(self._group["states"].attrs["variables"], slot)
+
+    def start_arrays(self) -> tuple[list[str], dict[str, Any]]:
+        """The arrays of the start state, by name, and what of it is in none."""
+        names = list(self._group["start"].array_keys())
+        return names, read_tree(self._group["start"], without=names)
 
     def last_good(self) -> int:
         """The newest evaluation that gave a state, -1 for the start."""
@@ -183,7 +196,10 @@ class RunStore:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Keep the method's state as of now, in place of the older of the two that are kept."""
-        count = len(self.records)
+        self.complete_checkpoint(*self.lay_out_checkpoint(state))
+
+    def lay_out_checkpoint(self, state: Mapping[str, Any]) -> tuple[str, dict[str, list[int]]]:
+        """Write it, but for what is `Later` of it. Returns its name, and the fingerprints of its files."""
         taken = self._checkpoints()
         name = min("ab", key=lambda n: taken.get(n, {"evaluations": -1})["evaluations"])
         with on_disk(self.path):
@@ -191,14 +207,23 @@ class RunStore:
             shutil.rmtree(self.path / "checkpoints" / name, ignore_errors=True)
             group = self._group["checkpoints"].create_group(name)
             write_tree(group, state)
-            record = {"evaluations": count, "files": fingerprints(self.path, tree_files(self.path, group))}
-            write_record(self._checkpoint_path(name), record)
+            return name, fingerprints(self.path, tree_files(self.path, group))
+
+    def complete_checkpoint(self, name: str, files: dict[str, list[int]]) -> None:
+        """Write the record of a checkpoint all of whose files are there, which makes it count."""
+        with on_disk(self.path):
+            write_record(self._checkpoint_path(name), {"evaluations": len(self.records), "files": files})
 
     def load_checkpoint(self) -> tuple[int, dict[str, Any] | None]:
         """The newest intact checkpoint: evaluations it had seen, and the method's state; (0, None) if none."""
+        count, group = self.newest_checkpoint()
+        return count, None if group is None else read_tree(group)
+
+    def newest_checkpoint(self) -> tuple[int, Any]:
+        """The same, and the group of its state."""
         for name, record in sorted(self._checkpoints().items(), key=lambda item: -item[1]["evaluations"]):
             if record["evaluations"] <= len(self.records) and not damaged(self.path, record["files"]):
-                return record["evaluations"], read_tree(self._group["checkpoints"][name])
+                return record["evaluations"], self._group["checkpoints"][name]
         return 0, None
 
     # --- one-step operators ----------------------------------------------------------------------
