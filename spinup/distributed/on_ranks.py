@@ -11,7 +11,7 @@ import numpy as np
 from spinup.distributed.ranks import Ranks
 from spinup.distributed.split import split
 from spinup.maps import FixedPointMap
-from spinup.state import Coordinate, Layout, Variable
+from spinup.state import Coordinate, Layout
 
 
 class OnRanks:
@@ -84,17 +84,17 @@ def whole_map(model: FixedPointMap) -> Any:
 
 
 def whole_layout(layout: Layout) -> Layout | None:
-    """The layout of the cells of all ranks, on the leading one; None on the others."""
+    """The layout of the cells of all ranks, on the leading one, masks and volumes of which have no more than their
+    shape; None on the others."""
     parts = layout.split
     assert parts is not None
-    variables: list[Variable] = []
-    for v in layout.variables:
-        mask, volume = parts.gather(v.mask, v.dims), parts.gather(v.volume, v.dims)
-        if mask is not None and volume is not None:
-            variables.append(replace(v, mask=mask, volume=volume, whole=None))
     coords = {name: (c, parts.gather(c.values, c.dims)) for name, c in layout.coords.items()}
-    if not variables:
+    if parts.ranks.rank:
         return None
+    variables = []
+    for v in layout.variables:
+        everywhere = np.broadcast_to(True, parts.shape(v.shape, v.dims))
+        variables.append(replace(v, mask=everywhere, volume=everywhere, whole=None))
     return Layout(
         tuple(variables), {n: Coordinate(c.dims, v, c.attrs) for n, (c, v) in coords.items() if v is not None}
     )

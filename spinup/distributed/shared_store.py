@@ -24,7 +24,7 @@ from spinup.distributed.vectors import Stretches
 from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
 from spinup.store import Header, RunStore
-from spinup.store.creation import lay_out, new_run
+from spinup.store.creation import lay_out, new_run, volumes
 from spinup.store.disk import on_disk
 from spinup.store.journal import Record
 from spinup.store.run_store import evaluation_arrays, tangent_arrays
@@ -288,14 +288,13 @@ def created(path: Path, header: Header, model: FixedPointMap, start: State) -> I
         with RunStore.create(path, header, model, start) as alone:
             yield alone
         return
-    ranks, opened = parts.ranks, contextlib.ExitStack()
-    with opened:
+    ranks = parts.ranks
+    with contextlib.ExitStack() as opened:
         folder, files = _laid_out(opened, path, header, model, start)
-        arrays = together(ranks, lambda: {n: zarr.open_array(folder / "start" / n, mode="r+") for n in start})
-        writer = Writer(ranks, path)
-        for name, array in arrays.items():
-            writer.write(folder, array, chunks_to_write(parts, start[name], model.dims(name), array.chunks), None)
-        files |= writer.done()
+        volume = volumes(model.layout)
+        _written(parts, path, folder, {f"{v.name}_volume": (volume[v.name], v.dims) for v in model.layout.variables})
+        files |= _written(parts, path, folder, {f"start/{n}": (value, model.dims(n)) for n, value in start.items()})
+        del volume
         stores: list[RunStore] = []
         ranks.lead(lambda: stores.append(RunStore.placed(path, folder, header, files)))
         yield SharedStore(ranks, stores[0] if stores else None).of(model)
@@ -304,22 +303,36 @@ def created(path: Path, header: Header, model: FixedPointMap, start: State) -> I
 def _laid_out(
     opened: contextlib.ExitStack, path: Path, header: Header, model: FixedPointMap, start: State
 ) -> tuple[Path, dict[str, list[int]]]:
-    """The folder of a new run without its start state, and the fingerprints of what of that is there; the leading rank
-    has it locked until `opened` ends."""
+    """The folder of a new run without volumes and start state, and the fingerprints of what is there of the latter; the
+    leading rank has it locked until `opened` ends."""
     parts, whole = model.layout.split, whole_map(model)
     assert parts is not None
 
-    def later(name: str, value: np.ndarray) -> Later:
-        shape = parts.shape(value.shape, model.dims(name))
-        return Later(shape, value.dtype, parts.chunks(shape, model.dims(name)))
+    def later(dtype: Any, shape: tuple[int, ...], dims: tuple[str, ...]) -> Later:
+        shape = parts.shape(shape, dims)
+        return Later(shape, dtype, parts.chunks(shape, dims))
 
     def begin() -> tuple[Path, dict[str, list[int]]]:
         folder = opened.enter_context(new_run(path))
+        blocks = {name: np.asarray(value) for name, value in start.items()}
+        first = {name: later(block.dtype, block.shape, model.dims(name)) for name, block in blocks.items()}
+        volume = {v.name: later(np.result_type(v.volume, 0.0), v.shape, v.dims) for v in model.layout.variables}
         with on_disk(path):
-            first = {name: later(name, np.asarray(value)) for name, value in start.items()}
-            return folder, lay_out(folder, header, whole, first, parts.chunks)
+            return folder, lay_out(folder, header, whole, first, volume, parts.chunks)
 
     return parts.ranks.lead(begin)
+
+
+def _written(
+    parts: Split, path: Path, folder: Path, blocks: Mapping[str, tuple[Any, tuple[str, ...]]]
+) -> dict[str, list[int]]:
+    """Write arrays that are laid out in `folder`, by their names, from every rank's blocks and their dimensions.
+    Returns, on the leading rank, the fingerprints of all files."""
+    arrays = together(parts.ranks, lambda: {name: zarr.open_array(folder / name, mode="r+") for name in blocks})
+    writer = Writer(parts.ranks, path)
+    for name, array in arrays.items():
+        writer.write(folder, array, chunks_to_write(parts, *blocks[name], array.chunks), None)
+    return writer.done()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -50,10 +51,9 @@ class Split:
         for axis, dim in enumerate(dims):
             base, halo = self.halos.get(dim, (dim, 0))
             if base in self.sizes:
-                for rank, part in enumerate(self.parts):
-                    first, last = part[base]
-                    found[rank, axis, 0] = first + halo * (first > 0)
-                    found[rank, axis, 1] = last + halo + halo * (last == self.sizes[base])
+                first, last = self._edges[base].T
+                found[:, axis, 0] = first + halo * (first > 0)
+                found[:, axis, 1] = last + halo + halo * (last == self.sizes[base])
         return found
 
     def chunks(self, shape: tuple[int, ...], dims: tuple[str, ...]) -> tuple[int, ...]:
@@ -62,7 +62,7 @@ class Split:
         found = []
         for n, dim in zip(shape, dims, strict=True):
             base = self.halos.get(dim, (dim, 0))[0]
-            pieces = len({part[base][0] for part in self.parts}) if base in self.sizes else 1
+            pieces = len(np.unique(self._edges[base][:, 0])) if base in self.sizes else 1
             found.append(max(1, -(-n // pieces)))
         return tuple(found)
 
@@ -116,6 +116,11 @@ class Split:
         for rank, values in zip(others, got, strict=True):
             found[shared(rank, me)[0]] = values
         return found
+
+    @cached_property
+    def _edges(self) -> dict[str, np.ndarray]:
+        """By dimension: the first cell of every rank's part, and the one after the last, (ranks, 2)."""
+        return {dim: np.array([part[dim] for part in self.parts]) for dim in self.sizes}
 
     def _is_split(self, dim: str) -> bool:
         return self.halos.get(dim, (dim, 0))[0] in self.sizes

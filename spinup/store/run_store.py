@@ -19,7 +19,7 @@ from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
 from spinup.store.chunks import write_chunks
 from spinup.store.columns import columns
-from spinup.store.creation import lay_out, new_run, occupied, put
+from spinup.store.creation import lay_out, new_run, occupied, put, volumes
 from spinup.store.disk import on_disk
 from spinup.store.header import FORMAT, Header, read_header
 from spinup.store.journal import (
@@ -81,7 +81,7 @@ class RunStore:
     def create(cls, path: Path, header: Header, model: FixedPointMap, start: State) -> Iterator["RunStore"]:
         """A new run at `path`. Raises UsageError where something is there or it can't be written."""
         with new_run(path) as folder:
-            yield cls.placed(path, folder, header, lay_out(folder, header, model, start))
+            yield cls.placed(path, folder, header, lay_out(folder, header, model, start, volumes(model.layout)))
 
     @classmethod
     def placed(cls, path: Path, folder: Path, header: Header, start: dict[str, list[int]]) -> "RunStore":
