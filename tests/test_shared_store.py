@@ -88,6 +88,18 @@ def test_other_ranks_read_it_and_go_on(blocks, ranks, written, tmp_path, number)
     assert_is_what_it_should_be(blocks, run, 7)
 
 
+def test_a_damaged_chunk_of_one_rank_costs_the_evaluation(written, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(written[0], run)
+    chunk = sorted(file for file in (run / "c" / "c" / "4").rglob("*") if file.is_file())[-1]
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    with RunStore.resume(run) as store:
+        said = store.repair()
+    assert said[0].startswith(f"{chunk.relative_to(run)} has ")
+    assert said[-1] == "the run goes on from evaluation 4; 1 later ones are dropped"
+    assert spinup.open(run).sizes["evaluation"] == 4
+
+
 def test_ranks_go_on_with_a_run_of_one_process(blocks, tmp_path):
     run = tmp_path / "run"
     for number, budget in ((1, 3), (4, 5), (3, 6)):
