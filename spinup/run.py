@@ -16,7 +16,6 @@ import numpy as np
 from solvers import Flow, Outcome, Stop
 from solvers.petsc_factors import options_given
 from spinup.case import Case, defines_case, import_case, load_case
-from spinup.distributed.on_ranks import whole_layout
 from spinup.distributed.ranks import Ranks, several, together
 from spinup.distributed.shared_store import SharedStore, created, resumed
 from spinup.driver import Driver
@@ -223,7 +222,7 @@ def resume(
     ):
         model = _built_on(ranks, found)
         if isinstance(store, SharedStore):
-            store.of(model, whole_layout(model.layout))
+            store.of(model)
         together(ranks, lambda: _fitting(store.state(-1), model, f"of run {path}"))
         if differing := _differences(store.header.map, model.describe()):
             raise UsageError(

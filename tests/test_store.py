@@ -18,8 +18,8 @@ import spinup
 from solvers.secant_error import PAIRS
 from spinup.errors import RunLocked, StoreError, StoreFull, UsageError
 from spinup.run import Progress
-from spinup.store import RunStore, journal, run_store
-from spinup.store.chunks import CODECS, write_chunk
+from spinup.store import journal, run_store
+from spinup.store.chunks import CODECS, write_chunks
 from spinup.store.journal import read_journal
 from spinup.store.lock import locked
 from spinup.store.tree import read_sparse, read_tree, sparse_tree, write_tree
@@ -73,7 +73,7 @@ def test_a_chunk_is_the_one_that_zarr_writes(tmp_path, dtype, shape):
     )
     for number, entry in enumerate(values):
         theirs[number] = entry
-        (file,) = write_chunk(ours, np.asfortranarray(entry) if entry.ndim else entry, number)
+        (file,) = write_chunks(ours, np.asfortranarray(entry) if entry.ndim else entry, number)
         assert file.read_bytes() == (tmp_path / "theirs" / file.relative_to(tmp_path / "ours")).read_bytes()
     np.testing.assert_array_equal(ours[:], values)
     assert not list(tmp_path.rglob("*.partial"))
@@ -81,9 +81,27 @@ def test_a_chunk_is_the_one_that_zarr_writes(tmp_path, dtype, shape):
 
 def test_an_entry_without_values_has_no_chunk_and_one_of_another_shape_is_refused(tmp_path):
     empty = zarr.create_array(tmp_path / "e", shape=(1, 0), chunks=(1, 1), dtype="f8", compressors=CODECS)
-    assert write_chunk(empty, np.zeros(0), 0) == []
+    assert write_chunks(empty, np.zeros(0), 0) == []
     with pytest.raises(ValueError, match="shape"):
-        write_chunk(empty, np.zeros(2), 0)
+        write_chunks(empty, np.zeros(2), 0)
+
+
+@pytest.mark.parametrize("chunks", [(2, 3), (3, 4), (5, 7)])
+def test_chunks_are_those_that_zarr_writes_also_at_the_end(tmp_path, chunks):
+    group = zarr.open_group(tmp_path, mode="w")
+    values = np.random.default_rng(1).normal(size=(5, 7))
+    ours, theirs = (
+        group.create_array(
+            name, shape=(2, 5, 7), chunks=(1, *chunks), dtype="f8", compressors=CODECS, fill_value=np.nan
+        )
+        for name in ("ours", "theirs")
+    )
+    theirs[1] = values
+    files = write_chunks(ours, values, 1)
+    assert len(files) == theirs.nchunks_initialized
+    for file in files:
+        assert file.read_bytes() == (tmp_path / "theirs" / file.relative_to(tmp_path / "ours")).read_bytes()
+    np.testing.assert_array_equal(ours[1], values)
 
 
 # --- reading ---
@@ -302,15 +320,16 @@ def test_a_newer_format_is_refused(tmp_path):
 
 def test_a_full_disk_stops_the_run_and_it_resumes(linear_run, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    real, calls = RunStore._write_state, []
+    real, calls = run_store.write_chunks, []
 
-    def full(self, slot, state):
-        calls.append(slot)
-        if len(calls) == 9:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(self, slot, state)
+    def full(array, values, number):
+        if array.store.root.parts[-2:] == ("states", "c"):
+            calls.append(number)
+            if len(calls) == 9:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        return real(array, values, number)
 
-    monkeypatch.setattr(RunStore, "_write_state", full)
+    monkeypatch.setattr(run_store, "write_chunks", full)
     with pytest.raises(StoreFull, match=r"no space left.*spinup resume"):
         spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
     assert spinup.open(run).sizes["evaluation"] == 8

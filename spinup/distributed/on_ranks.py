@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from spinup.distributed.ranks import Ranks
-from spinup.distributed.split import Split, split
+from spinup.distributed.split import split
 from spinup.maps import FixedPointMap
-from spinup.state import Coordinate, Layout, State, Variable
+from spinup.state import Coordinate, Layout
 
 
 class OnRanks:
@@ -84,29 +84,17 @@ def whole_map(model: FixedPointMap) -> Any:
 
 
 def whole_layout(layout: Layout) -> Layout | None:
-    """The layout of the cells of all ranks, on the leading one; None on the others."""
+    """The layout of the cells of all ranks, on the leading one, masks and volumes of which have no more than their
+    shape; None on the others."""
     parts = layout.split
     assert parts is not None
-    variables: list[Variable] = []
-    for v in layout.variables:
-        mask, volume = parts.gather(v.mask, v.dims), parts.gather(v.volume, v.dims)
-        if mask is not None and volume is not None:
-            variables.append(replace(v, mask=mask, volume=volume, whole=None))
     coords = {name: (c, parts.gather(c.values, c.dims)) for name, c in layout.coords.items()}
-    if not variables:
+    if parts.ranks.rank:
         return None
+    variables = []
+    for v in layout.variables:
+        everywhere = np.broadcast_to(True, parts.shape(v.shape, v.dims))
+        variables.append(replace(v, mask=everywhere, volume=everywhere, whole=None))
     return Layout(
         tuple(variables), {n: Coordinate(c.dims, v, c.attrs) for n, (c, v) in coords.items() if v is not None}
     )
-
-
-def gathered(parts: Split, model: FixedPointMap, state: State) -> State:
-    """A full state of all cells on the leading rank; of no use on the others."""
-    return {name: parts.gather(value, model.dims(name)) for name, value in state.items()}
-
-
-def scattered(parts: Split, model: FixedPointMap, state: State | None) -> State:
-    """This rank's part of the leading rank's full state."""
-    told: Any = None if state is None else list(state)
-    names = parts.ranks.share(told)
-    return {name: parts.scatter(None if state is None else np.asarray(state[name]), model.dims(name)) for name in names}

@@ -26,7 +26,7 @@ class Ranks:
 
     @property
     def rank(self) -> int:
-        """This one's number; 0 leads: it alone writes and prints."""
+        """This one's number; 0 leads: it alone prints, and says what of a run counts."""
         return self.comm.Get_rank()
 
     @property

@@ -1,26 +1,34 @@
-"""One run of many ranks: the leading one writes, the others hand it their parts and are handed theirs.
+"""One run of many ranks: each writes and reads its own part, and the leading one what makes that count.
 
-What is on disk is of all cells, and says nothing of the ranks: a run may be resumed on another number of them, or on
-one. An evaluation counts on all ranks or on none.
+What is on disk is of all cells, and says nothing of the ranks but by its chunks: a run may be resumed on another number
+of them, or on one. An evaluation counts on all ranks or on none: the leading rank, which alone has the `RunStore` open,
+writes its record when all have written their chunks.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import zarr
 
 from solvers import StepOperator
-from spinup.distributed.on_ranks import gathered, scattered, whole_map
+from spinup.distributed.chunks import Writer, chunks_to_write, read_block
+from spinup.distributed.on_ranks import whole_map
 from spinup.distributed.operators import Places, gathered_operator, scattered_operator
-from spinup.distributed.ranks import Ranks
+from spinup.distributed.ranks import Ranks, together
 from spinup.distributed.split import Split
+from spinup.distributed.vectors import Stretches
 from spinup.maps import FixedPointMap
-from spinup.state import Fields, Layout, State
+from spinup.state import Fields, State
 from spinup.store import Header, RunStore
+from spinup.store.creation import lay_out, new_run, volumes
+from spinup.store.disk import on_disk
 from spinup.store.journal import Record
+from spinup.store.run_store import evaluation_arrays, tangent_arrays
+from spinup.store.tree import Later, read_tree
 
 T = TypeVar("T")
 N = TypeVar("N", float, int)
@@ -34,48 +42,68 @@ class SharedStore:
 
     def __init__(self, ranks: Ranks, store: RunStore | None) -> None:
         self._ranks, self._store = ranks, store
-        told: Any = None if store is None else (store.path, store.header, store.records)
+        told: Any = None if store is None else (store.path, store.header, list(map(_without_files, store.records)))
         self.path: Path
         self.header: Header
         self.path, self.header, self.records = ranks.share(told)
         if store is not None:
-            self.header = store.header  # which is written from here
+            self.header, self.records = store.header, store.records  # which are written from here
         self._model: FixedPointMap
-        self._whole: Layout | None
+        self._arrays: dict[str, Any] = {}
 
-    def of(self, model: FixedPointMap, whole: Layout | None) -> "SharedStore":
-        """The map, of this rank's cells, and on the leading rank the layout of all cells (`whole_layout`)."""
-        self._model, self._whole = model, whole
+    def of(self, model: FixedPointMap) -> "SharedStore":
+        """The map, of this rank's cells."""
+        self._model = model
         return self
 
     # --- evaluations -----------------------------------------------------------------------------
 
     def append(self, record: Record, before: Fields, after: Fields | None, state: State | None) -> Record:
-        whole_before, whole_after = self._gathered(before), None if after is None else self._gathered(after)
-        whole_state = None if state is None else gathered(self._split, self._model, state)
-        return self._appended(lambda store: store.append(record, whole_before, whole_after, whole_state))
+        return self._append(record, evaluation_arrays(before, after, state))
 
     def append_tangent(self, record: Record, at: Fields, direction: Fields, product: Fields | None) -> Record:
-        fields = self._gathered(at), self._gathered(direction)
-        whole = None if product is None else self._gathered(product)
-        return self._appended(lambda store: store.append_tangent(record, *fields, whole))
+        return self._append(record, tangent_arrays(at, direction, product))
 
-    def _appended(self, append: Callable[[RunStore], Record]) -> Record:
-        record = self._lead(append)
+    def _append(self, record: Record, blocks: Mapping[str, Any]) -> Record:
+        entries = self._lead(lambda store: store.make_room(list(blocks)))
+        arrays = together(self._ranks, lambda: {name: self._array(name) for name in entries})
+        writer = Writer(self._ranks, self.path)
+        for name, array in arrays.items():
+            dims = array.metadata.dimension_names[1:]
+            chunks = chunks_to_write(self._split, blocks[name], dims, array.chunks[1:])
+            writer.write(self.path, array, chunks, entries[name])
+        files = writer.done()
+        record = self._lead(lambda store: _without_files(store.complete(record, entries, files)))
         if self._store is None:
             self.records.append(record)
-        else:
-            self.records = self._store.records
         return record
 
+    def _array(self, name: str) -> Any:
+        """An array of the run, opened once: its chunks are what they were, whatever its length."""
+        if name not in self._arrays:
+            with on_disk(self.path):
+                self._arrays[name] = zarr.open_array(self.path / name, mode="r+")
+        return self._arrays[name]
+
     def fields(self, number: int, *, before: bool) -> Fields:
-        return self._scattered(self._on_leader(lambda store: store.fields(number, before=before)))
+        suffix = "_before" if before else ""
+        return self._read({v.name: f"{v.name}{suffix}" for v in self._model.layout.variables}, number)
 
     def tangent(self, number: int, *, direction: bool = False) -> Fields:
-        return self._scattered(self._on_leader(lambda store: store.tangent(number, direction=direction)))
+        suffix = "_direction" if direction else ""
+        return self._read({v.name: f"tangents/{v.name}{suffix}" for v in self._model.layout.variables}, number)
 
     def state(self, number: int) -> State:
-        return scattered(self._split, self._model, self._on_leader(lambda store: store.state(number)))
+        if number < 0:
+            names, plain = self._lead(lambda store: store.start_arrays())
+            values = {name: np.array(value) for name, value in plain.items()}
+            return values | self._read({name: f"start/{name}" for name in names}, None)
+        slots = self._lead(lambda store: store.state_slots(number))
+        return self._read({name: f"states/{name}" for name in slots}, next(iter(slots.values())))
+
+    def _read(self, arrays: Mapping[str, str], entry: int | None) -> Fields:
+        """This rank's blocks of an entry of these arrays of the run, or of the arrays."""
+        return {name: read_block(self._split, self.path / array, entry) for name, array in arrays.items()}
 
     def last_good(self) -> int:
         return self._lead(lambda store: store.last_good())
@@ -84,30 +112,57 @@ class SharedStore:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         vectors = self._vectors(state)
-        whole = {n: _each(self._gathered_vector, v) if n in vectors else v for n, v in state.items()}
-        self._lead(lambda store: store.save_checkpoint(whole))
+        later = {name: self._later(state[name]) for name in vectors}
+        name, files = self._lead(lambda store: store.lay_out_checkpoint({**state, **later}))
+        group = self.path / "checkpoints" / name
+        arrays = together(self._ranks, lambda: {vector: zarr.open_array(group / vector, mode="r+") for vector in later})
+        writer, rank = Writer(self._ranks, self.path), self._ranks.rank
+        for vector, array in arrays.items():
+            several = later[vector].listed
+            for number, x in enumerate(state[vector] if several else [state[vector]]):
+                stretch = self._stretches.of(np.asarray(x))
+                writer.write(self.path, array, [((rank,), stretch)] * bool(stretch.size), number if several else None)
+        files = {**files, **writer.done()}
+        self._lead(lambda store: store.complete_checkpoint(name, files))
 
     def load_checkpoint(self) -> tuple[int, dict[str, Any] | None]:
-        found = self._on_leader(lambda store: store.load_checkpoint())
-        told: tuple[int, dict[str, Any] | None] = (0, None)
-        if found is not None and self._whole is not None and found[1] is not None:
-            size = self._whole.size
-            told = found[0], {n: _Vectors.of(v) if _are_vectors(v, size) else v for n, v in found[1].items()}
-        count, state = self._ranks.share(told)
-        if state is None:
+        size = self._stretches.size
+
+        def told(store: RunStore) -> tuple[int, Any, dict[str, int | None]]:
+            """Evaluations, the path of the group and what is in it beside vectors; how many each list of these has."""
+            count, group = store.newest_checkpoint()
+            if group is None:
+                return count, None, {}
+            lists = group.attrs["lists"]
+            found = {
+                name: array.shape[0] if name in lists else None
+                for name, array in group.arrays()
+                if array.shape[name in lists :] == (size,)
+            }
+            return count, (store.path / group.path, read_tree(group, without=found)), found
+
+        count, found, vectors = self._lead(told)
+        if found is None:
             return count, None
-        for name, value in state.items():
-            if isinstance(value, _Vectors):
-                whole = value.listed(found[1][name]) if found and found[1] else [None] * value.number
-                parts = [self._scattered_vector(v) for v in whole]
-                state[name] = parts if value.several else parts[0]
+        path, state = found
+        for name, number in vectors.items():
+            array: Any = zarr.open_array(path / name, mode="r")
+            rows = [self._stretches.back(array[(*row, self._stretches.mine)]) for row in _rows(number)]
+            state[name] = rows[0] if number is None else rows
         return count, state
 
-    def _vectors(self, state: Mapping[str, Any]) -> set[str]:
+    def _vectors(self, state: Mapping[str, Any]) -> list[str]:
         """The names of what is a vector on every rank, or a list of them."""
         mine = np.array([float(_are_vectors(value, self._model.layout.size)) for value in state.values()])
         on = self._ranks.total(mine) if mine.size else mine
-        return {name for name, count in zip(state, on, strict=True) if count == self._ranks.size}
+        return [name for name, count in zip(state, on, strict=True) if count == self._ranks.size]
+
+    def _later(self, value: Any) -> Later:
+        """How a vector, or a list of some, is laid out: a chunk is of one vector and one rank."""
+        size, length = self._stretches.size, self._stretches.length
+        if isinstance(value, (list, tuple)):
+            return Later((len(value), size), np.asarray(value[0]).dtype, (1, length), listed=True)
+        return Later((size,), np.asarray(value).dtype, (length,))
 
     # --- operators -------------------------------------------------------------------------------
 
@@ -119,7 +174,7 @@ class SharedStore:
 
     def load_target(self) -> np.ndarray | None:
         found = self._on_leader(lambda store: store.load_target())
-        return self._scattered_vector(found) if self._ranks.share(found is not None) else None
+        return self._stretches.scatter(found) if self._ranks.share(found is not None) else None
 
     def save_operator(self, operator: StepOperator, years: float, count: int) -> None:
         whole: Any = gathered_operator(operator, self._places, self._ranks)
@@ -130,7 +185,7 @@ class SharedStore:
         self._lead(lambda store: store.save_estimate_operator(whole, years))
 
     def save_target(self, target: np.ndarray) -> None:
-        whole: Any = self._gathered_vector(target)
+        whole: Any = self._stretches.gather(target)
         self._lead(lambda store: store.save_target(whole))
 
     # --- the rest --------------------------------------------------------------------------------
@@ -141,7 +196,7 @@ class SharedStore:
 
     def repair(self) -> list[str]:
         sentences = self._lead(lambda store: store.repair())
-        self.records = self._lead(lambda store: store.records)
+        self._share_records()
         return sentences
 
     def cut_point(self, count: int) -> int:
@@ -149,7 +204,11 @@ class SharedStore:
 
     def cut(self, count: int) -> None:
         self._lead(lambda store: store.cut(count))
-        self.records = self._lead(lambda store: store.records)
+        self._share_records()
+
+    def _share_records(self) -> None:
+        told = self._lead(lambda store: list(map(_without_files, store.records)))
+        self.records = told if self._store is None else self._store.records
 
     def set_outcome(self, outcome: str) -> None:
         self._lead(lambda store: store.set_outcome(outcome))
@@ -183,11 +242,9 @@ class SharedStore:
         dims = {v.name: v.dims for v in self._model.layout.variables}
         return {name: self._split.gather(value, dims[name]) for name, value in fields.items()}
 
-    def _scattered(self, fields: Fields | None) -> Fields:
-        return {
-            v.name: self._split.scatter(None if fields is None else fields[v.name], v.dims)
-            for v in self._model.layout.variables
-        }
+    @cached_property
+    def _stretches(self) -> Stretches:
+        return Stretches(self._model.layout)
 
     @property
     def _places(self) -> Places:
@@ -206,52 +263,76 @@ class SharedStore:
         whole = None if found is None else found[0]
         return scattered_operator(whole, self._places, self._ranks), number[0]
 
-    def _gathered_vector(self, x: np.ndarray) -> np.ndarray | None:
-        fields = self._gathered(self._model.layout.unpack(x, fill=0))
-        return None if self._whole is None else self._whole.pack(fields)
 
-    def _scattered_vector(self, x: np.ndarray | None) -> np.ndarray:
-        return self._model.layout.pack(self._scattered(None if self._whole is None else self._whole.unpack(x, fill=0)))
+def _without_files(record: Record) -> Record:
+    """What all ranks need to know of a record: not the chunks of all of them."""
+    return {key: value for key, value in record.items() if key != "files"}
 
 
-@dataclass(frozen=True)
-class _Vectors:
-    """In place of a vector, or of a list of some."""
-
-    number: int
-    several: bool
-
-    @classmethod
-    def of(cls, value: Any) -> "_Vectors":
-        several = isinstance(value, (list, tuple))
-        return cls(len(value) if several else 1, several)
-
-    def listed(self, value: Any) -> list[np.ndarray]:
-        return list(value) if self.several else [value]
-
-
-def _are_vectors(value: Any, size: int | None) -> bool:
+def _are_vectors(value: Any, size: int) -> bool:
     """Whether a value of a checkpoint is a vector of this size, or a list of some."""
     some = value if isinstance(value, (list, tuple)) else [value]
     return bool(some) and all(np.shape(v) == (size,) for v in some)
 
 
-def _each(function: Callable[[Any], Any], value: Any) -> Any:
-    """The function of a vector, or of each of a list."""
-    return [function(v) for v in value] if isinstance(value, (list, tuple)) else function(value)
+def _rows(number: int | None) -> list[tuple[int, ...]]:
+    """The first indices of so many vectors in an array of theirs; of one alone in its own."""
+    return [()] if number is None else [(row,) for row in range(number)]
 
 
 @contextlib.contextmanager
 def created(path: Path, header: Header, model: FixedPointMap, start: State) -> Iterator[RunStore | SharedStore]:
-    """`RunStore.create`, by the leading rank where there are several."""
+    """`RunStore.create`; on several ranks each writes its part of the start."""
     parts = model.layout.split
-    if parts is None:
+    if parts is None or parts.ranks.size == 1:
         with RunStore.create(path, header, model, start) as alone:
             yield alone
         return
-    whole, first = whole_map(model), gathered(parts, model, start)
-    with _led(parts.ranks, lambda: RunStore.create(path, header, whole, first)) as store:
-        yield store.of(model, None if whole is None else whole.layout)
+    ranks = parts.ranks
+    with contextlib.ExitStack() as opened:
+        folder, files = _laid_out(opened, path, header, model, start)
+        volume = volumes(model.layout)
+        _written(parts, path, folder, {f"{v.name}_volume": (volume[v.name], v.dims) for v in model.layout.variables})
+        files |= _written(parts, path, folder, {f"start/{n}": (value, model.dims(n)) for n, value in start.items()})
+        del volume
+        stores: list[RunStore] = []
+        ranks.lead(lambda: stores.append(RunStore.placed(path, folder, header, files)))
+        yield SharedStore(ranks, stores[0] if stores else None).of(model)
+
+
+def _laid_out(
+    opened: contextlib.ExitStack, path: Path, header: Header, model: FixedPointMap, start: State
+) -> tuple[Path, dict[str, list[int]]]:
+    """The folder of a new run without volumes and start state, and the fingerprints of what is there of the latter; the
+    leading rank has it locked until `opened` ends."""
+    parts, whole = model.layout.split, whole_map(model)
+    assert parts is not None
+
+    def later(dtype: Any, shape: tuple[int, ...], dims: tuple[str, ...]) -> Later:
+        shape = parts.shape(shape, dims)
+        return Later(shape, dtype, parts.chunks(shape, dims))
+
+    def begin() -> tuple[Path, dict[str, list[int]]]:
+        folder = opened.enter_context(new_run(path))
+        blocks = {name: np.asarray(value) for name, value in start.items()}
+        first = {name: later(block.dtype, block.shape, model.dims(name)) for name, block in blocks.items()}
+        volume = {v.name: later(np.result_type(v.volume, 0.0), v.shape, v.dims) for v in model.layout.variables}
+        with on_disk(path):
+            return folder, lay_out(folder, header, whole, first, volume, parts.chunks)
+
+    return parts.ranks.lead(begin)
+
+
+def _written(
+    parts: Split, path: Path, folder: Path, blocks: Mapping[str, tuple[Any, tuple[str, ...]]]
+) -> dict[str, list[int]]:
+    """Write arrays that are laid out in `folder`, by their names, from every rank's blocks and their dimensions.
+    Returns, on the leading rank, the fingerprints of all files."""
+    arrays = together(parts.ranks, lambda: {name: zarr.open_array(folder / name, mode="r+") for name in blocks})
+    writer = Writer(parts.ranks, path)
+    for name, array in arrays.items():
+        writer.write(folder, array, chunks_to_write(parts, *blocks[name], array.chunks), None)
+    return writer.done()
 
 
 @contextlib.contextmanager
@@ -261,18 +342,7 @@ def resumed(path: Path, ranks: Ranks | None) -> Iterator[RunStore | SharedStore]
         with RunStore.resume(path) as alone:
             yield alone
         return
-    with _led(ranks, lambda: RunStore.resume(path)) as store:
-        yield store
-
-
-@contextlib.contextmanager
-def _led(ranks: Ranks, opening: Callable[[], contextlib.AbstractContextManager[RunStore]]) -> Iterator[SharedStore]:
-    """The store that the leading rank opens."""
-    with contextlib.ExitStack() as stack:
-        opened: list[RunStore] = []
-
-        def enter() -> None:
-            opened.append(stack.enter_context(opening()))
-
-        ranks.lead(enter)
-        yield SharedStore(ranks, opened[0] if opened else None)
+    with contextlib.ExitStack() as opened:
+        stores: list[RunStore] = []
+        ranks.lead(lambda: stores.append(opened.enter_context(RunStore.resume(path))))
+        yield SharedStore(ranks, stores[0] if stores else None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -30,14 +31,49 @@ class Split:
         """That of the whole of which this rank has a block of this shape."""
         return tuple(self._whole(dim, n) for dim, n in zip(dims, shape, strict=True))
 
+    def has(self, dims: tuple[str, ...]) -> bool:
+        """Whether an array of these dimensions is split: of one that is not, the leading rank's is kept."""
+        return any(self._is_split(dim) for dim in dims)
+
+    def place(self, dims: tuple[str, ...]) -> tuple[slice, ...]:
+        """Where in the whole the block of this rank is."""
+        return self._block(self.ranks.rank, dims)
+
+    def own(self, block: Any, dims: tuple[str, ...]) -> Any:
+        """The part of a block of this rank that is its own, as `regions` says where it is."""
+        return block[self._own(self.ranks.rank, dims)]
+
+    def regions(self, shape: tuple[int, ...], dims: tuple[str, ...]) -> np.ndarray:
+        """Which cells of a whole of this shape, which is split, are whose own: the first, and the one after the last,
+        (ranks, dimensions, 2). Together they are the whole."""
+        found = np.zeros((self.ranks.size, len(dims), 2), int)
+        found[:, :, 1] = shape
+        for axis, dim in enumerate(dims):
+            base, halo = self.halos.get(dim, (dim, 0))
+            if base in self.sizes:
+                first, last = self._edges[base].T
+                found[:, axis, 0] = first + halo * (first > 0)
+                found[:, axis, 1] = last + halo + halo * (last == self.sizes[base])
+        return found
+
+    def chunks(self, shape: tuple[int, ...], dims: tuple[str, ...]) -> tuple[int, ...]:
+        """Of a whole of this shape: chunks such that there are as many along a dimension as parts. Where parts are
+        equal, a chunk is of one rank."""
+        found = []
+        for n, dim in zip(shape, dims, strict=True):
+            base = self.halos.get(dim, (dim, 0))[0]
+            pieces = len(np.unique(self._edges[base][:, 0])) if base in self.sizes else 1
+            found.append(max(1, -(-n // pieces)))
+        return tuple(found)
+
     def mine(self, whole: Any, dims: tuple[str, ...]) -> Any:
         """This rank's block of an array that it has the whole of."""
-        return whole[self._block(self.ranks.rank, dims)]
+        return whole[self.place(dims)]
 
     def gather(self, block: Any, dims: tuple[str, ...]) -> np.ndarray | None:
         """The whole on the leading rank, None on the others. What is split in no dimension is the leading rank's."""
         block, comm = np.asarray(block, order="C"), self.ranks.comm
-        if not any(self._is_split(dim) for dim in dims):
+        if not self.has(dims):
             return block if self.ranks.rank == 0 else None
         if self.ranks.rank:
             comm.Send(block, 0)
@@ -50,20 +86,6 @@ class Split:
                 comm.Recv(block, rank)
             whole[where][own] = block[own]
         return whole
-
-    def scatter(self, whole: np.ndarray | None, dims: tuple[str, ...]) -> np.ndarray:
-        """This rank's block of an array of which the leading rank has the whole."""
-        comm = self.ranks.comm
-        told: Any = None if whole is None else (whole.shape, whole.dtype)
-        shape, dtype = self.ranks.share(told)
-        if whole is None:
-            mine = self._block(self.ranks.rank, dims)
-            block = np.empty([len(range(n)[part]) for n, part in zip(shape, mine, strict=True)], dtype)
-            comm.Recv(block, 0)
-            return block
-        for rank in range(1, self.ranks.size):
-            comm.Send(np.asarray(whole[self._block(rank, dims)], order="C"), rank)
-        return np.array(self.mine(whole, dims), order="C")
 
     def around(
         self, block: np.ndarray, dims: tuple[str, ...], closed: Mapping[str, bool], width: int, fill: Any
@@ -94,6 +116,11 @@ class Split:
         for rank, values in zip(others, got, strict=True):
             found[shared(rank, me)[0]] = values
         return found
+
+    @cached_property
+    def _edges(self) -> dict[str, np.ndarray]:
+        """By dimension: the first cell of every rank's part, and the one after the last, (ranks, 2)."""
+        return {dim: np.array([part[dim] for part in self.parts]) for dim in self.sizes}
 
     def _is_split(self, dim: str) -> bool:
         return self.halos.get(dim, (dim, 0))[0] in self.sizes

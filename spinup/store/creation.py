@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,38 @@ import zarr
 
 from spinup.errors import UsageError
 from spinup.maps import FixedPointMap
-from spinup.state import State
+from spinup.state import Layout, State
 from spinup.store.chunks import CODECS
 from spinup.store.columns import column_attrs
+from spinup.store.disk import on_disk
 from spinup.store.header import FORMAT, Header
-from spinup.store.journal import fingerprints, write_record
-from spinup.store.tree import tree_files, write_tree
+from spinup.store.journal import fingerprints
+from spinup.store.lock import locked
+from spinup.store.tree import Later, laid_out, tree_files, write_tree
+
+Chunks = Callable[[tuple[int, ...], tuple[str, ...]], tuple[int, ...]]  # of an array of a shape and of dimensions
 
 
-def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> None:
-    """Make the empty store and its start state."""
+def one_chunk(shape: tuple[int, ...], dims: tuple[str, ...]) -> tuple[int, ...]:
+    return shape
+
+
+def volumes(layout: Layout) -> dict[str, np.ndarray]:
+    """The volume of each cell by accelerated variable, 0 on land."""
+    return {v.name: np.where(v.mask, v.volume, 0.0) for v in layout.variables}
+
+
+def lay_out(
+    path: Path,
+    header: Header,
+    model: FixedPointMap,
+    start: State,
+    volume: Mapping[str, Any],
+    chunks: Chunks = one_chunk,
+) -> dict[str, list[int]]:
+    """Make the empty store and its start state; volume: see `volumes`; chunks: of an entry of the accelerated
+    variables. What is `Later` of start and volume is left to others. Returns the fingerprints of the start state's
+    files."""
     layout = model.layout
     group = zarr.create_group(
         path,
@@ -48,7 +70,7 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
         put(
             group,
             f"{v.name}_volume",
-            np.where(v.mask, v.volume, 0.0),
+            volume[v.name],
             v.dims,
             {"units": v.volume_units, "long_name": f"cell volume of {v.name}, 0 on land"},
         )
@@ -61,7 +83,7 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
             group.create_array(
                 key,
                 shape=(0, *v.shape),
-                chunks=(1, *v.shape),
+                chunks=(1, *chunks(v.shape, v.dims)),
                 dtype="f8",
                 fill_value=np.nan,
                 compressors=CODECS,
@@ -87,35 +109,36 @@ def lay_out(path: Path, header: Header, model: FixedPointMap, start: State) -> N
     first = group.create_group("start")
     write_tree(first, start, {n: model.dims(n) for n in start}, {n: model.attrs(n) for n in start})
     for name, value in start.items():
-        array = np.asarray(value)
+        like = laid_out(value)
         states.create_array(
             name,
-            shape=(0, *array.shape),
-            chunks=(1, *(max(1, n) for n in array.shape)),
-            dtype=array.dtype,
+            shape=(0, *like.shape),
+            chunks=(1, *like.chunks),
+            dtype=like.dtype,
             compressors=CODECS,
             dimension_names=("slot", *model.dims(name)),
             attributes=dict(model.attrs(name)),
         )
-    write_record(path / "log" / "start.json", {"files": fingerprints(path, tree_files(path, first))})
+    return fingerprints(path, tree_files(path, first))
 
 
-def put(group: Any, name: str, values: np.ndarray, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
-    """An array of the group with these values, in one chunk; what it held before is gone."""
-    values = np.asarray(values)
+def put(group: Any, name: str, values: Any, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
+    """An array of the group with these values, in one chunk, in place of an earlier one; or for what comes `Later`."""
     if name in group:
         group[name][...] = values
         return
+    like = laid_out(values)
     array = group.create_array(
         name,
-        shape=values.shape,
-        chunks=values.shape,
-        dtype=values.dtype,
+        shape=like.shape,
+        chunks=like.chunks,
+        dtype=like.dtype,
         compressors=CODECS,
         dimension_names=dims,
         attributes=attrs,
     )
-    array[...] = values
+    if not isinstance(values, Later):
+        array[...] = np.asarray(values)
 
 
 RESERVED = ("start", "states", "checkpoints", "operators", "tangents", "mean_state", "log", "zarr.json")
@@ -141,6 +164,16 @@ def occupied(path: Path) -> str:
     if (path / "zarr.json").is_file():
         return f"{path} is already a run: `spinup resume {path}` goes on with it, or choose another --out"
     return f"{path} exists and is not empty: choose another --out"
+
+
+@contextlib.contextmanager
+def new_run(path: Path) -> Iterator[Path]:
+    """The folder in which the run that is to be at `path` is laid out, locked. Raises UsageError where something is
+    there or it can't be written."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(occupied(path))
+    with new_folder(path) as folder, locked(folder / "log" / "lock", path), on_disk(path):
+        yield folder
 
 
 @contextlib.contextmanager

@@ -1,11 +1,10 @@
 """Writing a run, and going on with it."""
 
 import contextlib
-import errno
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,13 @@ from zarr.errors import ZarrUserWarning
 
 from solvers import StepOperator
 from solvers.secant_error import PAIRS
-from spinup.errors import StoreError, StoreFull, UsageError
+from spinup.errors import StoreError, UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
-from spinup.store.chunks import write_chunk
+from spinup.store.chunks import write_chunks
 from spinup.store.columns import columns
-from spinup.store.creation import lay_out, new_folder, occupied, put
+from spinup.store.creation import lay_out, new_run, occupied, put, volumes
+from spinup.store.disk import on_disk
 from spinup.store.header import FORMAT, Header, read_header
 from spinup.store.journal import (
     Damage,
@@ -46,6 +46,21 @@ from spinup.store.tree import read_tree, tree_files, write_tree
 FLUSH_SHARE = 0.02  # of the run's time that may go into bringing the readers' copies up to date
 
 
+def evaluation_arrays(before: Fields, after: Fields | None, state: State | None) -> dict[str, Any]:
+    """What an evaluation writes, by the name of the array in the run; after and state: None where it failed."""
+    arrays = {f"{name}_before": value for name, value in before.items()}
+    if after is not None and state is not None:
+        arrays |= {**after, **{f"states/{name}": value for name, value in state.items()}}
+    return arrays
+
+
+def tangent_arrays(at: Fields, direction: Fields, product: Fields | None) -> dict[str, Any]:
+    """The same of a derivative."""
+    arrays = {**at, **{f"{name}_before": value for name, value in at.items()}}
+    arrays |= {f"tangents/{name}_direction": value for name, value in direction.items()}
+    return arrays | {f"tangents/{name}": value for name, value in (product or {}).items()}
+
+
 class RunStore:
     """A run open for writing. Use `RunStore.create` or `RunStore.resume`, both context managers."""
 
@@ -65,10 +80,14 @@ class RunStore:
     @contextlib.contextmanager
     def create(cls, path: Path, header: Header, model: FixedPointMap, start: State) -> Iterator["RunStore"]:
         """A new run at `path`. Raises UsageError where something is there or it can't be written."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(occupied(path))
-        with new_folder(path) as folder, locked(folder / "log" / "lock", path), _disk(path):
-            lay_out(folder, header, model, start)
+        with new_run(path) as folder:
+            yield cls.placed(path, folder, header, lay_out(folder, header, model, start, volumes(model.layout)))
+
+    @classmethod
+    def placed(cls, path: Path, folder: Path, header: Header, start: dict[str, list[int]]) -> "RunStore":
+        """The run that is laid out in `folder`, now at `path`; start: the fingerprints of its start state."""
+        with on_disk(path):
+            write_record(folder / "log" / "start.json", {"files": start})
             try:
                 folder.rename(path)  # the run is there whole or not at all
             except OSError:
@@ -77,14 +96,14 @@ class RunStore:
                 raise
             store = cls(path, header)
             store.flush(force=True)
-            yield store
+            return store
 
     @classmethod
     @contextlib.contextmanager
     def resume(cls, path: Path) -> Iterator["RunStore"]:
         """The run at `path`, to go on with. Raises UsageError, RunLocked or StoreError."""
         header = read_header(path)
-        with locked(path / "log" / "lock", path), _disk(path):
+        with locked(path / "log" / "lock", path), on_disk(path):
             store = cls(path, header)
             if (found := store._group.attrs["spinup_format"]) != FORMAT:
                 raise UsageError(
@@ -100,23 +119,44 @@ class RunStore:
 
     def append(self, record: Record, before: Fields, after: Fields | None, state: State | None) -> Record:
         """Put an evaluation on disk; when this returns it is complete and checksummed."""
-        number = len(self.records)
-        with _disk(self.path):
-            files = self._write_fields(number, before, "_before")
-            slot = None
-            if after is not None and state is not None:
-                files += self._write_fields(number, after, "")
-                slot = self._free_slot()
-                files += self._write_state(slot, state)
-            return self._finish(record, number, slot, files)
+        return self._write(record, evaluation_arrays(before, after, state))
 
-    def _finish(self, record: Record, number: int, slot: int | None, files: list[Path]) -> Record:
-        """Write the record of what was written, which makes it count."""
-        record = {**record, "evaluation": number, "slot": slot, "files": fingerprints(self.path, files)}
-        write_record(self._record_path(number), record)
-        self.records.append(record)
-        self._drop_fields(number - self._fields_kept)
-        self.flush()
+    def append_tangent(self, record: Record, at: Fields, direction: Fields, product: Fields | None) -> Record:
+        """The same of a derivative at the state `at`, which it leaves as it is; product: None where it failed."""
+        return self._write(record, tangent_arrays(at, direction, product))
+
+    def _write(self, record: Record, values: Mapping[str, Any]) -> Record:
+        with on_disk(self.path):
+            entries = self.make_room(values)
+            files = [f for name, entry in entries.items() for f in write_chunks(self._array(name), values[name], entry)]
+            return self.complete(record, entries, fingerprints(self.path, files))
+
+    def make_room(self, names: Iterable[str]) -> dict[str, int]:
+        """Of the arrays of these names, those that the run keeps of an evaluation, and the entry of each, there now,
+        that the next evaluation is written to."""
+        number, slot, entries = len(self.records), self._free_slot(), {}
+        kept = {f"states/{name}" for name in self._group["states"].attrs["variables"]}
+        with on_disk(self.path):
+            for name in names:
+                is_state = name.startswith("states/")
+                if is_state and name not in kept:
+                    continue
+                entry = entries[name] = slot if is_state else number
+                array = self._array(name)
+                if not is_state or entry >= array.shape[0]:
+                    array.resize((entry + 1, *array.shape[1:]))
+        return entries
+
+    def complete(self, record: Record, entries: Mapping[str, int], files: dict[str, list[int]]) -> Record:
+        """Write the record of what was written to these entries, which makes it count; files: their fingerprints."""
+        number = len(self.records)
+        slot = next((entry for name, entry in entries.items() if name.startswith("states/")), None)
+        record = {**record, "evaluation": number, "slot": slot, "files": files}
+        with on_disk(self.path):
+            write_record(self._record_path(number), record)
+            self.records.append(record)
+            self._drop_fields(number - self._fields_kept)
+            self.flush()
         return record
 
     def fields(self, number: int, *, before: bool) -> Fields:
@@ -128,25 +168,24 @@ class RunStore:
         """The full state after evaluation `number` (-1: the start). Raises StoreError if it is not kept."""
         if number < 0:
             return read_tree(self._group["start"])
+        slots = self.state_slots(number)
+        return {name: np.asarray(self._array(f"states/{name}")[slot]) for name, slot in slots.items()}
+
+    def state_slots(self, number: int) -> dict[str, int]:
+        """Where the arrays of full states have that after evaluation `number`. Raises StoreError if it is not kept."""
         slot = self._slots().get(number)
         if slot is None:
             raise StoreError(f"run {self.path} no longer has the full state of evaluation {number}")
-        group = self._group["states"]
-        return {name: np.asarray(group[name][slot]) for name in group.attrs["variables"]}
+        return dict.fromkeys(self._group["states"].attrs["variables"], slot)
+
+    def start_arrays(self) -> tuple[list[str], dict[str, Any]]:
+        """The arrays of the start state, by name, and what of it is in none."""
+        names = list(self._group["start"].array_keys())
+        return names, read_tree(self._group["start"], without=names)
 
     def last_good(self) -> int:
         """The newest evaluation that gave a state, -1 for the start."""
         return next((r["evaluation"] for r in reversed(self.records) if r["slot"] is not None), -1)
-
-    def append_tangent(self, record: Record, at: Fields, direction: Fields, product: Fields | None) -> Record:
-        """The same of a derivative at the state `at`, which it leaves as it is; product: None where it failed."""
-        number = len(self.records)
-        with _disk(self.path):
-            files = self._write_fields(number, at, "_before") + self._write_fields(number, at, "")
-            files += self._write_fields(number, direction, "_direction", "tangents/")
-            if product is not None:
-                files += self._write_fields(number, product, "", "tangents/")
-            return self._finish(record, number, None, files)
 
     def tangent(self, number: int, *, direction: bool = False) -> Fields:
         """The derivative that evaluation `number` was, or its direction, on the grid."""
@@ -157,22 +196,34 @@ class RunStore:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Keep the method's state as of now, in place of the older of the two that are kept."""
-        count = len(self.records)
+        self.complete_checkpoint(*self.lay_out_checkpoint(state))
+
+    def lay_out_checkpoint(self, state: Mapping[str, Any]) -> tuple[str, dict[str, list[int]]]:
+        """Write it, but for what is `Later` of it. Returns its name, and the fingerprints of its files."""
         taken = self._checkpoints()
         name = min("ab", key=lambda n: taken.get(n, {"evaluations": -1})["evaluations"])
-        with _disk(self.path):
+        with on_disk(self.path):
             self._checkpoint_path(name).unlink(missing_ok=True)
             shutil.rmtree(self.path / "checkpoints" / name, ignore_errors=True)
             group = self._group["checkpoints"].create_group(name)
             write_tree(group, state)
-            record = {"evaluations": count, "files": fingerprints(self.path, tree_files(self.path, group))}
-            write_record(self._checkpoint_path(name), record)
+            return name, fingerprints(self.path, tree_files(self.path, group))
+
+    def complete_checkpoint(self, name: str, files: dict[str, list[int]]) -> None:
+        """Write the record of a checkpoint all of whose files are there, which makes it count."""
+        with on_disk(self.path):
+            write_record(self._checkpoint_path(name), {"evaluations": len(self.records), "files": files})
 
     def load_checkpoint(self) -> tuple[int, dict[str, Any] | None]:
         """The newest intact checkpoint: evaluations it had seen, and the method's state; (0, None) if none."""
+        count, group = self.newest_checkpoint()
+        return count, None if group is None else read_tree(group)
+
+    def newest_checkpoint(self) -> tuple[int, Any]:
+        """The same, and the group of its state."""
         for name, record in sorted(self._checkpoints().items(), key=lambda item: -item[1]["evaluations"]):
             if record["evaluations"] <= len(self.records) and not damaged(self.path, record["files"]):
-                return record["evaluations"], read_tree(self._group["checkpoints"][name])
+                return record["evaluations"], self._group["checkpoints"][name]
         return 0, None
 
     # --- one-step operators ----------------------------------------------------------------------
@@ -211,7 +262,7 @@ class RunStore:
         self._keep(f"{kind}-{count:06d}", tree, years)
 
     def _keep(self, name: str, tree: dict[str, Any], years: float) -> None:
-        with _disk(self.path):
+        with on_disk(self.path):
             group = self._group["operators"].create_group(name, overwrite=True)
             write_tree(group, tree)
             record = {
@@ -231,7 +282,7 @@ class RunStore:
 
     def save_mean(self, mean: Fields, standard_error: Fields, years: float) -> None:
         """Keep the mean state of a model that never rests, in place of an earlier one; years: of which it is."""
-        with _disk(self.path):
+        with on_disk(self.path):
             group = self._group.require_group("mean_state")
             for name in self._variables:
                 like = self._array(f"{name}_volume")
@@ -330,13 +381,13 @@ class RunStore:
 
     def set_outcome(self, outcome: str) -> None:
         """Write down how the run ended ("": it is going on)."""
-        with _disk(self.path):
+        with on_disk(self.path):
             self._group.attrs["outcome"] = outcome
             self.flush(force=True)
 
     def save_header(self) -> None:
         """Write the header down as it is now."""
-        with _disk(self.path):
+        with on_disk(self.path):
             self._group.attrs["header"] = self.header.model_dump_json()
             self.flush(force=True)
 
@@ -376,23 +427,6 @@ class RunStore:
                 found[name] = read_record(self._checkpoint_path(name))
         return found
 
-    def _write_fields(self, number: int, fields: Fields, suffix: str, group: str = "") -> list[Path]:
-        files = []
-        for name in self._variables:
-            array = self._array(group + name + suffix)
-            array.resize((number + 1, *array.shape[1:]))
-            files += write_chunk(array, fields[name], number)
-        return files
-
-    def _write_state(self, slot: int, state: State) -> list[Path]:
-        files = []
-        for name in self._group["states"].attrs["variables"]:
-            array = self._array(f"states/{name}")
-            if slot >= array.shape[0]:
-                array.resize((slot + 1, *array.shape[1:]))
-            files += write_chunk(array, state[name], slot)
-        return files
-
     def _slots(self) -> dict[int, int]:
         """Which slot holds the state of which evaluation: a later claim ends an earlier one."""
         owner: dict[int, int] = {}
@@ -420,12 +454,9 @@ class RunStore:
         """Erase the fields of an evaluation that replay can no longer need, if they are not to be kept."""
         if number < 0 or number % self.header.store.fields_every == 0 or number >= self._needed_from():
             return
-        for name in self._variables:
-            keys = [name, f"{name}_before"]
-            if self.records[number].get("tangent"):
-                keys += [f"tangents/{name}_direction"] + [f"tangents/{name}"] * (not self.records[number]["failure"])
-            for key in keys:
-                self._array(key)[number] = np.nan  # an empty chunk has no file
+        for file in self.records[number]["files"]:
+            if not file.startswith("states/"):
+                (self.path / file).unlink(missing_ok=True)  # a chunk without a file is all NaN
 
     @property
     def _fields_kept(self) -> int:
@@ -456,19 +487,3 @@ class RunStore:
             if found := damaged(self.path, files):
                 bad[number] = found
         return bad
-
-
-@contextlib.contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    """Say plainly that the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StoreFull(
-                f"no space left on the disk of {path}: free some, then `spinup resume {path}`; "
-                "every evaluation written so far is safe"
-            ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise StoreError(f"run {path} cannot be written: {error.strerror}; make it writable, or copy it") from error
-        raise

@@ -1,6 +1,7 @@
 """A dictionary of arrays, numbers and strings as a zarr group, and back to the bit."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,17 @@ import numpy as np
 import zarr
 from scipy.sparse import csr_array
 
-from spinup.store.chunks import CODECS, write_chunk
+from spinup.store.chunks import CODECS, write_chunks
+
+
+@dataclass(frozen=True)
+class Later:
+    """In place of an array, or of a list of some (`listed`), that others write once it is laid out."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    chunks: tuple[int, ...]
+    listed: bool = False
 
 
 def write_tree(
@@ -26,32 +37,44 @@ def write_tree(
         elif isinstance(value, float):
             plain[name] = value.hex()  # JSON has neither NaN nor, for every reader, the last bit
         else:
-            if isinstance(value, (list, tuple)):
+            array = value if isinstance(value, Later) else np.asarray(value)
+            like = laid_out(array)
+            if like.listed or isinstance(value, (list, tuple)):
                 lists.append(name)
-            array = np.asarray(value)
             target = group.create_array(
                 name,
-                shape=array.shape,
-                chunks=tuple(max(1, n) for n in array.shape),
-                dtype=array.dtype,
+                shape=like.shape,
+                chunks=like.chunks,
+                dtype=like.dtype,
                 compressors=CODECS,
                 dimension_names=dims[name] if dims else None,
                 attributes=dict(attrs[name]) if attrs else None,
             )
-            write_chunk(target, array)
+            if not isinstance(array, Later):
+                write_chunks(target, array)
     floats = [name for name, value in tree.items() if isinstance(value, float)]
     group.attrs.update({"values": plain, "floats": floats, "lists": lists})
 
 
-def read_tree(group: Any) -> dict[str, Any]:
-    """What `write_tree` was given; arrays as NumPy's."""
+def laid_out(value: Any) -> Later:
+    """How an array is laid out: as one chunk, where it does not say."""
+    if isinstance(value, Later):
+        return value
+    array = np.asarray(value)
+    return Later(array.shape, array.dtype, tuple(max(1, n) for n in array.shape))
+
+
+def read_tree(group: Any, without: Collection[str] = ()) -> dict[str, Any]:
+    """What `write_tree` was given, but for these arrays; arrays as NumPy's."""
     tree: dict[str, Any] = dict(group.attrs["values"])
     for name in group.attrs["floats"]:
         tree[name] = float.fromhex(tree[name])
     for name, array in group.arrays():
-        tree[name] = np.asarray(array[...])
+        if name not in without:
+            tree[name] = np.asarray(array[...])
     for name in group.attrs["lists"]:
-        tree[name] = list(tree[name])
+        if name not in without:
+            tree[name] = list(tree[name])
     return tree
 
 
