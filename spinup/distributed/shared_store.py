@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from solvers import StepOperator
-from spinup.distributed.on_ranks import gathered, scattered, whole_map
+from spinup.distributed.on_ranks import gathered, scattered, whole_layout, whole_map
 from spinup.distributed.operators import Places, gathered_operator, scattered_operator
 from spinup.distributed.ranks import Ranks
 from spinup.distributed.split import Split
@@ -239,6 +239,16 @@ def _are_vectors(value: Any, size: int | None) -> bool:
 def _each(function: Callable[[Any], Any], value: Any) -> Any:
     """The function of a vector, or of each of a list."""
     return [function(v) for v in value] if isinstance(value, (list, tuple)) else function(value)
+
+
+def of_map(model: FixedPointMap, store: RunStore | SharedStore) -> RunStore | SharedStore:
+    """A store that all ranks have, as the ranks of a map have it: where these are in groups, the first group only."""
+    if isinstance(store, RunStore):
+        return store
+    parts = model.layout.split
+    if parts is None:
+        return store._opened
+    return SharedStore(parts.ranks, store._store).of(model, whole_layout(model.layout))
 
 
 @contextlib.contextmanager
