@@ -29,7 +29,7 @@ from spinup.compilation import use_compilation_cache
 from spinup.convection import stably_stratified
 from spinup.devices import check_devices
 from spinup.distributed.on_ranks import OnRanks
-from spinup.distributed.ranks import several, started
+from spinup.distributed.ranks import several
 from spinup.distributed.split import Split, split
 from spinup.distributed.veros import cells, decompose
 from spinup.distributed.veros_border import border_on_ranks, places_of
@@ -62,7 +62,7 @@ def configure_veros() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    if started() == 1:  # else a program is for the communicator of this start, which another does not have
+    if several() is None:
         use_compilation_cache()
     check_devices()
     from veros import runtime_settings as rs
@@ -227,6 +227,8 @@ class VerosMap:
         cls = setup_class(setup)
         self.name = cls.__name__
         self._ranks = several()
+        if self._ranks is None:  # on several ranks a program is for their communicator, which another start has not
+            use_compilation_cache()
         self._setup = self._build(cls, settings or {})
         self._template = self._setup.state
         self._markov = [name for name, meta in self._template.var_meta.items() if meta.write_to_restart and meta.active]
@@ -554,8 +556,7 @@ class VerosMap:
             if name not in SETTINGS:
                 raise UsageError(f"Veros has no setting {name!r}{did_you_mean(name, SETTINGS)}")
         try:
-            if self._ranks is not None:
-                decompose(cls, settings, self._ranks)
+            decompose(cls, settings, self._ranks)
             setup = cls(override=settings)
             setup.setup()
         except UsageError:

@@ -133,3 +133,14 @@ def test_the_first_that_raises_is_the_last_that_is_tried():
     assert found[0] == 2
     assert isinstance(found[1], ArithmeticError)
     assert tried == [4, -1]
+
+
+@on_ranks_only
+def test_members_of_veros_on_a_rank_each_are_the_run_of_one_process(tmp_path):
+    """The model is whole on each: Veros splits its grid over the ranks of a group only."""
+    case = Path(__file__).parent / "cases" / "small_acc_members.py"
+    spinup.run(case, out=tmp_path / "one")
+    done = spinup_on(2, "run", case, "--out", tmp_path / "two", "--groups", "2")
+    assert done.returncode == 0, done.stderr
+    assert spinup.open(tmp_path / "two").sizes["evaluation"] == 3
+    assert_same_numbers(tmp_path / "one", tmp_path / "two")

@@ -5,6 +5,7 @@ the work. All that comes of it goes through the ranks of the first group.
 """
 
 import pickle
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -14,6 +15,8 @@ import numpy as np
 
 from spinup.distributed.ranks import Ranks
 from spinup.errors import UsageError
+
+POLL = 0.001  # seconds
 
 T = TypeVar("T")
 
@@ -53,7 +56,7 @@ class Groups:
             self._comm.send((method, shares[number]), number)
         found = attempted(getattr(self._model, method), shares[0])
         for number in range(1, self._number):
-            found += self._comm.recv(source=number)
+            found += self._received(number)
         return found
 
     def led(self, work: Callable[[], T]) -> T:
@@ -61,7 +64,7 @@ class Groups:
         if self._leads:
             return self._ended(work)
         while True:
-            method, given = self._comm.recv(source=0)
+            method, given = self._received(0)
             if method is None:
                 if isinstance(given, BaseException):
                     raise given
@@ -69,6 +72,12 @@ class Groups:
                 return answer
             found = attempted(getattr(self._model, method), given)
             self._comm.send([_portable(v) if isinstance(v, Exception) else _on_host(v) for v in found], 0)
+
+    def _received(self, number: int) -> Any:
+        """What comes from a group; MPI would wait for it by asking all the time, on a core that others can use."""
+        while not self._comm.iprobe(source=number):
+            time.sleep(POLL)
+        return self._comm.recv(source=number)
 
     def _ended(self, work: Callable[[], T]) -> T:
         """What work by the first group gives, or raises; the others are told that it is over."""
