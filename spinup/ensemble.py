@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from solvers import StepOperator
-from spinup.distributed.groups import Groups, attempted
+from spinup.distributed.groups import Groups, attempted, unfailing
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.maps import Content, FixedPointMap, control_variates
 from spinup.state import Fields, Layout, State
@@ -124,7 +124,7 @@ class Ensemble:
             if self._groups is None:
                 self._model.prepare()
             else:
-                _checked(self._groups.each("prepare", [()] * self._groups.number))
+                unfailing(self._groups.each("prepare", [()] * self._groups.number))
             self._prepared = True
 
     def on_groups(self, groups: Groups) -> None:
@@ -136,6 +136,8 @@ class Ensemble:
                 "fewer ranks"
             )
         groups.have(self._model)
+        if (share := getattr(self._model, "on_groups", None)) is not None:  # the steps of the operator
+            share(groups)
         self._groups = groups
 
     def evaluate(self, state: State) -> State:
@@ -274,9 +276,7 @@ def _checked(found: list[Any]) -> list[Any]:
     for number, value in enumerate(found):
         if isinstance(value, ModelFailure):
             raise ModelFailure(f"member {number}: {value}") from value
-        if isinstance(value, Exception):
-            raise value
-    return found
+    return unfailing(found)
 
 
 def _stacked(members: list[State]) -> State:

@@ -16,6 +16,7 @@ from spinup.distributed.groups import attempted, divided
 from spinup.errors import UsageError
 
 MEMBERS = Path(__file__).parent / "cases" / "members.py"
+STEPPING = MEMBERS.with_name("stepping.py")
 
 on_ranks_only = pytest.mark.skipif(not THERE, reason=MISSING)
 
@@ -144,3 +145,21 @@ def test_members_of_veros_on_a_rank_each_are_the_run_of_one_process(tmp_path):
     assert done.returncode == 0, done.stderr
     assert spinup.open(tmp_path / "two").sizes["evaluation"] == 3
     assert_same_numbers(tmp_path / "one", tmp_path / "two")
+
+
+@on_ranks_only
+@pytest.mark.parametrize("number", [2, 3])
+def test_perturbed_steps_of_the_operator_are_shared_out(tmp_path, number):
+    folders = [tmp_path / name for name in ("steps-1", "steps-2")]
+    for folder in folders:
+        folder.mkdir()
+    done = on_one("run", STEPPING, "--out", tmp_path / "one", SPINUP_TEST_STEPS=str(folders[0]))
+    assert done.returncode == 0, done.stderr
+    done = spinup_on(number, "run", STEPPING, "--out", tmp_path / "many", SPINUP_TEST_STEPS=str(folders[1]))
+    assert done.returncode == 0, done.stderr
+    assert f"perturbed steps of the operator on {number} groups of one rank" in done.stdout
+    assert_same_numbers(tmp_path / "one", tmp_path / "many")
+    alone, shares = ([len(file.read_text().split()) for file in folder.iterdir()] for folder in folders)
+    assert len(alone) == 1
+    assert len(shares) == number
+    assert max(shares) < alone[0]

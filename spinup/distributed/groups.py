@@ -39,9 +39,10 @@ class Groups:
         return self._number
 
     def words(self, members: int) -> str:
-        """Who integrates the members."""
+        """What is on the groups."""
         of = "one rank" if self.ranks.size == 1 else f"{self.ranks.size} ranks"
-        return f"{members} members on {self._number} groups of {of}"
+        what = f"{members} members" if members > 1 else "perturbed steps of the operator"
+        return f"{what} on {self._number} groups of {of}"
 
     def have(self, model: Any) -> None:
         """The map of every group, whose methods `each` calls."""
@@ -53,7 +54,7 @@ class Groups:
         ends = [number * len(arguments) // self._number for number in range(self._number + 1)]
         shares = [arguments[begin:end] for begin, end in pairwise(ends)]
         for number in range(1, self._number):
-            self._comm.send((method, shares[number]), number)
+            self._comm.send((method, _on_host(shares[number])), number)
         found = attempted(getattr(self._model, method), shares[0])
         for number in range(1, self._number):
             found += self._received(number)
@@ -91,6 +92,14 @@ class Groups:
         finally:
             for number in range(1, self._number):
                 self._comm.send((None, end), number)
+
+
+def unfailing(found: list[Any]) -> list[Any]:
+    """What was `attempted`, where nothing was raised. Raises what was."""
+    for value in found:
+        if isinstance(value, Exception):
+            raise value
+    return found
 
 
 def led(groups: Groups | None, work: Callable[[], T]) -> T:
@@ -133,9 +142,9 @@ def _portable(error: BaseException) -> BaseException:
 
 
 def _on_host(value: Any) -> Any:
-    """Arrays of JAX as NumPy's, in dictionaries and tuples, too."""
+    """Arrays of JAX as NumPy's, in dictionaries, tuples and lists, too."""
     if isinstance(value, dict):
         return {name: _on_host(part) for name, part in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_on_host(part) for part in value)
+    if isinstance(value, list | tuple):
+        return type(value)(_on_host(part) for part in value)
     return np.asarray(value) if hasattr(value, "__array__") else value
