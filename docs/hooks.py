@@ -13,6 +13,7 @@ A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; m
     goals-table, honesty-table   the worst of four starts of each case against its goal, and how good estimates are
     algebra-table OPERATOR time and memory of what linear systems are solved with: `tracer`, `extended` or `acc`
     scaling-table          an Anderson step on many ranks
+    groups-table           an evaluation of an ensemble on several ranks
     algebra-figure OPERATOR   the time against the number of unknowns, as SVG
     settings METHOD|store  of a method, or of what a run keeps
     options COMMAND        arguments and options of a command
@@ -362,6 +363,18 @@ def scaling_table() -> str:
     return table((*heads, "weak scaling, time", "in passes"), cells)
 
 
+def groups_table() -> str:
+    """Rows of benchmarks/groups.py, and how many times faster the ranks are than one process."""
+    cells = []
+    for row in bench_rows("groups", "python -m benchmarks.groups"):
+        times = [f"{number(row[name])} s" for name in ("alone_s", "spread_s", "exchange_s")]
+        faster = [row[f"alone{of}"] / row[f"spread{of}"] for of in ("_s", "_processor_s")]
+        counts = (str(row["members"]), str(row["ranks"]), f"{number(row['member_mb'])} MB")
+        cells.append((*counts, *times, *(f"{factor:.2f}" for factor in faster)))
+    heads = ("members", "ranks", "a member", "one process", "shared out", "of that exchange")
+    return table((*heads, "times faster", "in processor time"), cells)
+
+
 def error_figure() -> str:
     """Error against model years of all runs, logarithmic in both."""
     curves = {RUNS[r]: [(m["year"], m["error"]) for m in measured(r) if m["year"] and m["error"]] for r in RUNS}
@@ -527,6 +540,7 @@ FILLS: dict[str, Callable[..., str]] = {
     "honesty-table": honesty_table,
     "rungs-table": rungs_table,
     "scaling-table": scaling_table,
+    "groups-table": groups_table,
     "algebra-table": algebra_table,
     "algebra-figure": algebra_figure,
     "settings": settings,

@@ -55,7 +55,9 @@ Launcher = Annotated[
 ]
 Groups = Annotated[
     int | None,
-    typer.Option(help="Groups of ranks that share out the members of an ensemble (default: each rank, where it can)."),
+    typer.Option(
+        help="So many groups of ranks, as many as ranks, each with the whole model, share out an ensemble's members."
+    ),
 ]
 WallTime = Annotated[
     str | None, typer.Option(help='Stop, to be resumed, before so much time is over: 01:30:00 or "90 minutes".')

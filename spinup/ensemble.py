@@ -127,6 +127,11 @@ class Ensemble:
                 unfailing(self._groups.each("prepare", [()] * self._groups.number))
             self._prepared = True
 
+    @property
+    def is_split(self) -> bool:
+        """Whether this process has a part of a member only."""
+        return getattr(self._model, "is_split", False) or self._model.layout.split is not None
+
     def on_groups(self, groups: Groups) -> None:
         """Have groups of ranks, of which each has the model, share out the members. Raises UsageError where there are
         more groups than members."""

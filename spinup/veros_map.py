@@ -346,6 +346,11 @@ class VerosMap:
         response = (self.dt * balance.advection).tocsr()
         return replace(found, border=Border(response, balance.source, balance.balance, chain, lumps))
 
+    @property
+    def is_split(self) -> bool:
+        """Whether this process has a part of the grid only."""
+        return self._ranks is not None
+
     def on_groups(self, groups: Groups) -> None:
         """Have groups of ranks, of which each has the whole grid, share out the perturbed steps of the operator."""
         groups.have(self)

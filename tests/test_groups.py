@@ -17,6 +17,7 @@ from spinup.errors import UsageError
 
 MEMBERS = Path(__file__).parent / "cases" / "members.py"
 STEPPING = MEMBERS.with_name("stepping.py")
+SMALL_ACC = MEMBERS.with_name("small_acc_members.py")
 
 on_ranks_only = pytest.mark.skipif(not THERE, reason=MISSING)
 
@@ -105,6 +106,8 @@ def test_a_rank_that_is_killed_ends_all_and_the_run_goes_on(alone, tmp_path):
         (5, (MEMBERS,), "4 members are too few for 5 groups of ranks: --groups 4, or fewer ranks"),
         (3, (MEMBERS, "--groups", "2"), "3 ranks cannot be divided into 2 equal groups: start a multiple of 2"),
         (2, (RING, "--groups", "2"), "--groups 2: ring is no ensemble, whose members they would share out"),
+        (4, (MEMBERS, "--groups", "2"), "noisy ensemble must be whole on every rank to be on groups: give --groups 4"),
+        (2, (SMALL_ACC,), "ACCBasicSetup ensemble must be whole on every rank to be on groups: give --groups 2"),
         (2, (MEMBERS, "--groups", "1"), "noisy ensemble is a map for one process, and mpiexec started 2"),
     ],
 )
@@ -139,9 +142,8 @@ def test_the_first_that_raises_is_the_last_that_is_tried():
 @on_ranks_only
 def test_members_of_veros_on_a_rank_each_are_the_run_of_one_process(tmp_path):
     """The model is whole on each: Veros splits its grid over the ranks of a group only."""
-    case = Path(__file__).parent / "cases" / "small_acc_members.py"
-    spinup.run(case, out=tmp_path / "one")
-    done = spinup_on(2, "run", case, "--out", tmp_path / "two", "--groups", "2")
+    spinup.run(SMALL_ACC, out=tmp_path / "one")
+    done = spinup_on(2, "run", SMALL_ACC, "--out", tmp_path / "two", "--groups", "2")
     assert done.returncode == 0, done.stderr
     assert spinup.open(tmp_path / "two").sizes["evaluation"] == 3
     assert_same_numbers(tmp_path / "one", tmp_path / "two")

@@ -14,8 +14,9 @@ from spinup.maps import FixedPointMap
 def built_on(
     ranks: Ranks | None, case: Case, number: int | None, note: Callable[[str], None]
 ) -> Iterator[tuple[FixedPointMap, Groups | None]]:
-    """The map of a case, of the ranks of this one's group where there are `number` of these, more than one. Raises
-    UsageError where each of several ranks would do the whole of it."""
+    """The map of a case, split over all ranks, or whole on each of `number` groups of one; None: that where the map is
+    for one process and has something to share out. Raises UsageError where each of several ranks would do the whole
+    of it."""
     groups = divided(ranks, number or 1)
     with nullcontext() if groups is None else in_group(groups.ranks):
         model = together(ranks, lambda: built(case))
@@ -27,12 +28,14 @@ def built_on(
         if groups is not None:
             if on_groups is None:
                 raise UsageError(f"--groups {number}: {model.name} is no ensemble, whose members they would share out")
+            if groups.ranks.size > 1 or getattr(model, "is_split", False):
+                number = groups.number * groups.ranks.size
+                raise UsageError(f"{model.name} must be whole on every rank to be on groups: give --groups {number}")
             together(ranks, lambda: on_groups(groups))
             note(groups.words(model.members))
-        of_group = ranks if groups is None else groups.ranks
-        if of_group is not None and (groups is None or of_group.size > 1) and model.layout.split is None:
+        if ranks is not None and groups is None and model.layout.split is None:
             raise UsageError(
-                f"{model.name} is a map for one process, and mpiexec started {of_group.size}: start it without mpiexec "
+                f"{model.name} is a map for one process, and mpiexec started {ranks.size}: start it without mpiexec "
                 "(it uses the cores of this machine by itself), or say which part each has, spinup.distributed.OnRanks"
             )
         yield model, groups
