@@ -15,6 +15,7 @@ A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; m
     scaling-table          an Anderson step on many ranks
     global-table           how far the 4 degree ocean says that it is from equilibrium, direct and by `auto`
     part-table             time and memory of a part of a model year
+    groups-table           an evaluation of an ensemble on several ranks
     algebra-figure OPERATOR   the time against the number of unknowns, as SVG
     settings METHOD|store  of a method, or of what a run keeps
     options COMMAND        arguments and options of a command
@@ -390,6 +391,18 @@ def part_table() -> str:
     return table(("case", *heads), cells)
 
 
+def groups_table() -> str:
+    """Rows of benchmarks/groups.py, and how many times faster the ranks are than one process."""
+    cells = []
+    for row in bench_rows("groups", "python -m benchmarks.groups"):
+        times = [f"{number(row[name])} s" for name in ("alone_s", "spread_s", "exchange_s")]
+        faster = [row[f"alone{of}"] / row[f"spread{of}"] for of in ("_s", "_processor_s")]
+        counts = (str(row["members"]), str(row["ranks"]), f"{number(row['member_mb'])} MB")
+        cells.append((*counts, *times, *(f"{factor:.2f}" for factor in faster)))
+    heads = ("members", "ranks", "a member", "one process", "shared out", "of that exchange")
+    return table((*heads, "times faster", "in processor time"), cells)
+
+
 def error_figure() -> str:
     """Error against model years of all runs, logarithmic in both."""
     curves = {RUNS[r]: [(m["year"], m["error"]) for m in measured(r) if m["year"] and m["error"]] for r in RUNS}
@@ -557,6 +570,7 @@ FILLS: dict[str, Callable[..., str]] = {
     "scaling-table": scaling_table,
     "global-table": global_table,
     "part-table": part_table,
+    "groups-table": groups_table,
     "algebra-table": algebra_table,
     "algebra-figure": algebra_figure,
     "settings": settings,

@@ -26,7 +26,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from spinup.distributed.launcher import launch
-from spinup.distributed.ranks import several, started, world
+from spinup.distributed.ranks import everyone, started, world
 from spinup.errors import SpinupError, StoreError, UsageError
 from spinup.methods import METHODS, check_method
 from spinup.options import parse_sets
@@ -52,6 +52,12 @@ Budget = Annotated[str | None, typer.Option(help='Model years, e.g. "60 years".'
 Launcher = Annotated[
     str | None,
     typer.Option(help='Start it on many ranks: "srun -n 64", mpiexec:4, slurm:64; local: in this process.'),
+]
+Groups = Annotated[
+    int | None,
+    typer.Option(
+        help="So many groups of ranks, as many as ranks, each with the whole model, share out an ensemble's members."
+    ),
 ]
 WallTime = Annotated[
     str | None, typer.Option(help='Stop, to be resumed, before so much time is over: 01:30:00 or "90 minutes".')
@@ -90,6 +96,7 @@ def run(
     ] = None,
     start_periods: Annotated[int | None, typer.Option(help="Direct periods before the method begins.")] = None,
     wall_time: WallTime = None,
+    groups: Groups = None,
     launcher: Launcher = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -102,21 +109,22 @@ def run(
     name = method or chosen.method
     check_method(name)
     of_snes = petsc is not None and name == "snes"
-    groups = parse_sets([*(sets or []), *([f"snes.options={petsc}"] if of_snes else [])], name)
+    given = parse_sets([*(sets or []), *([f"snes.options={petsc}"] if of_snes else [])], name)
     path = out or Path("runs") / f"{chosen.name}-{name}"
     with _ending_at_once(path):
         result = spinup.run(
             chosen,
             out=path,
             method=name,
-            settings=groups[name],
-            store=groups["store"],
+            settings=given[name],
+            store=given["store"],
             budget=budget,
             tolerance=tolerance,
             start=start,
             start_periods=start_periods,
             wall_time=wall_time,
             petsc="" if of_snes else petsc or "",
+            groups=groups,
             progress=_progress(as_json),
         )
     _finish(result, as_json)
@@ -149,6 +157,7 @@ def resume(
     budget: Budget = None,
     tolerance: Tolerance = None,
     wall_time: WallTime = None,
+    groups: Groups = None,
     launcher: Launcher = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -159,7 +168,7 @@ def resume(
     launch(launcher)
     with _ending_at_once(run):
         result = spinup.resume(
-            run, budget=budget, tolerance=tolerance, wall_time=wall_time, progress=_progress(as_json)
+            run, budget=budget, tolerance=tolerance, wall_time=wall_time, groups=groups, progress=_progress(as_json)
         )
     _finish(result, as_json)
 
@@ -330,7 +339,7 @@ def main() -> None:
 def _leads() -> bool:
     """Whether this is the process that prints."""
     with contextlib.suppress(UsageError):  # without mpi4py, which is what is to be said then
-        ranks = several()
+        ranks = everyone()
         return ranks is None or ranks.rank == 0
     return True
 

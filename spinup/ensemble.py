@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from solvers import StepOperator
+from spinup.distributed.groups import Groups, attempted, unfailing
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.maps import Content, FixedPointMap, control_variates
 from spinup.state import Fields, Layout, State
@@ -35,8 +36,8 @@ class Ensemble:
 
     Every member has a full state of its own: velocities, the state of a noise, the year of its forcing. The method
     sees the mean of their accelerated variables, and moves all members by the same change. An evaluation integrates
-    one after the other. Model years are those of a single member where they say how long a period is, and so in every
-    drift; what a run costs is counted over all of them.
+    one after the other; on several ranks each takes its share (`spinup run --groups`). Model years are those of a
+    single member where they say how long a period is, and so in every drift; what a run costs is counted over all.
 
     Parameters
     ----------
@@ -64,6 +65,7 @@ class Ensemble:
         self._model = model
         self._given = start
         self._prepared = False
+        self._groups: Groups | None = None
         self.members = members
         self.name = f"{model.name} ensemble"
         self.years = model.years
@@ -119,20 +121,40 @@ class Ensemble:
     def prepare(self) -> None:
         """What the model does once."""
         if not self._prepared:
-            self._model.prepare()
+            if self._groups is None:
+                self._model.prepare()
+            else:
+                unfailing(self._groups.each("prepare", [()] * self._groups.number))
             self._prepared = True
+
+    @property
+    def is_split(self) -> bool:
+        """Whether this process has a part of a member only."""
+        return getattr(self._model, "is_split", False) or self._model.layout.split is not None
+
+    def on_groups(self, groups: Groups) -> None:
+        """Have groups of ranks, of which each has the model, share out the members. Raises UsageError where there are
+        more groups than members."""
+        if groups.number > self.members:
+            raise UsageError(
+                f"{self.members} members are too few for {groups.number} groups of ranks: --groups {self.members}, or "
+                "fewer ranks"
+            )
+        groups.have(self._model)
+        if (share := getattr(self._model, "on_groups", None)) is not None:  # the steps of the operator
+            share(groups)
+        self._groups = groups
 
     def evaluate(self, state: State) -> State:
         """All members a period later. Raises ModelFailure that names the member that failed."""
-        return self._each(state, lambda member, own: self._model.evaluate(own))
+        return self._each("evaluate", [(own,) for own in self._members(state)])
 
     def advance(self, state: State, steps: int, toward: Fields | None = None) -> State:
         """All members `steps` time steps later; with `toward`, on the way each is moved by the change of their mean to
         these. Raises ModelFailure that names the member that failed."""
-        moved = None if toward is None else self._moved(state, toward)
-        return self._each(
-            state, lambda member, own: self._model.advance(own, steps, None if moved is None else moved[member])
-        )
+        moved = [None] * self.members if toward is None else self._moved(state, toward)
+        members = zip(self._members(state), moved, strict=True)
+        return self._each("advance", [(own, steps, fields) for own, fields in members])
 
     def fields(self, state: State) -> Fields:
         """The mean over the members of the accelerated variables, on the model's grid."""
@@ -187,15 +209,11 @@ class Ensemble:
         """The full state of each."""
         return [{name: np.asarray(value)[m, ...] for name, value in state.items()} for m in range(self.members)]
 
-    def _each(self, state: State, later: Callable[[int, State], State]) -> State:
-        """The members after `later` of the number and the state of each, one after the other."""
-        found = []
-        for number, own in enumerate(self._members(state)):
-            try:
-                found.append(later(number, own))
-            except ModelFailure as error:
-                raise ModelFailure(f"member {number}: {error}") from error
-        return _stacked(found)
+    def _each(self, method: str, arguments: list[tuple[Any, ...]]) -> State:
+        """What a method of the model makes of each member, as one state."""
+        if self._groups is None:
+            return _stacked(_checked(attempted(getattr(self._model, method), arguments)))
+        return _stacked(_checked(self._groups.each(method, arguments)))
 
     def _moved(self, state: State, fields: Fields) -> list[Fields]:
         """The accelerated variables of each member, moved by the change of their mean to `fields`.
@@ -256,6 +274,14 @@ class Ensemble:
                 )
             found[name] = value.astype(wanted.dtype)
         return found
+
+
+def _checked(found: list[Any]) -> list[Any]:
+    """What was found of each member, where none raised anything. Raises what one did; a ModelFailure names it."""
+    for number, value in enumerate(found):
+        if isinstance(value, ModelFailure):
+            raise ModelFailure(f"member {number}: {value}") from value
+    return unfailing(found)
 
 
 def _stacked(members: list[State]) -> State:

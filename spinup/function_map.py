@@ -9,8 +9,9 @@ import numpy as np
 
 from solvers import StepOperator
 from spinup.devices import check_devices
+from spinup.distributed.groups import Groups, unfailing
 from spinup.errors import ModelFailure, UsageError
-from spinup.local_step import Derivative, Differences, Linearised, StepJacobian
+from spinup.local_step import Derivative, Differences, Linearised, Shared, StepJacobian
 from spinup.maps import Content, DiagnosticSpec, checked_control_variates, parted
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
@@ -122,6 +123,8 @@ class FunctionMap:
         self._jit = jit
         self._tendency, self._jvp = tendency, jvp
         self._bare_function = function
+        self._groups: Groups | None = None
+        self._linearised: Linearised
         self._step, self._steps = step, _checked_steps(tendency, step, steps)
         self.has_operator = tendency is not None or step is not None
         if self._jax:
@@ -201,12 +204,44 @@ class FunctionMap:
         jacobian = self._jacobian(state)
         return StepOperator(csr_array(jacobian - eye_array(self.layout.size)), self._steps)
 
+    @property
+    def on_groups(self) -> Callable[[Groups], None] | None:
+        """Have groups of ranks, of which each has the map, share out the perturbed steps of the operator; None where
+        there is no `step`."""
+        return None if self._step is None else self._share
+
+    def _share(self, groups: Groups) -> None:
+        groups.have(self)
+        self._groups = groups
+
+    def linearise(self, state: State) -> None:
+        """Make the derivative of `step` at a state, for `answers`."""
+        self._linearised = self._linearise(state)
+
+    def answers(self, directions: np.ndarray) -> np.ndarray:
+        """To directions, of the step at the state that it was last linearised at; shapes as in `spinup.local_step`."""
+        return self._linearised(directions)
+
     @cached_property
     def _jacobian(self) -> StepJacobian:
-        """Of `step`: by JAX where the function is compiled and it can, by differences otherwise."""
+        def linearise(state: State) -> Linearised:
+            if self._groups is None:
+                return self._linearise(state)
+            unfailing(self._groups.each("linearise", [(state,)] * self._groups.number))
+            return Shared(self._linearised, self._groups)
+
+        return StepJacobian(self.layout, linearise, who=f"step of {self.name}", precision=self._precision)
+
+    @property
+    def _precision(self) -> float:
+        """Of the numbers that are accelerated, relative."""
+        return max(float(np.finfo(self._start[name].dtype).eps) for name in self._accelerate)
+
+    @cached_property
+    def _linearise(self) -> Callable[[State], Linearised]:
+        """A state to the derivative of `step`: by JAX where the function is compiled and it can, or by differences."""
         assert self._step is not None
-        who, step = f"step of {self.name}", self._step
-        precision = max(float(np.finfo(self._start[name].dtype).eps) for name in self._accelerate)
+        who, step, precision = f"step of {self.name}", self._step, self._precision
         tangent = JaxTangent(self._by_name(step, who), self._accelerate) if self._jit else None
         if tangent is not None and not tangent.exists_at(self._start):
             tangent = None
@@ -220,7 +255,7 @@ class FunctionMap:
                 self.layout, lambda moved: self.fields(self._applied(compiled, who, moved)), at, precision
             )
 
-        return StepJacobian(self.layout, linearise, who=who, precision=precision)
+        return linearise
 
     def _by_name(self, function: Callable[[Any], Any], who: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
         """A function of the state as one of its values by name."""

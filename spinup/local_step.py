@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.sparse import coo_array, csr_array, diags_array
 
+from spinup.distributed.groups import Groups, unfailing
 from spinup.errors import ModelFailure, UsageError
 from spinup.state import Fields, Layout, State
 from spinup.stencil import Offset, Stencil, stencil_of
@@ -37,12 +38,15 @@ class Linearised(Protocol):
     """The derivative of a step at a state.
 
     tolerance: relative error of an answer. negligible: (variables,), what is rounding in an answer. base: steps that
-    were taken besides those of directions.
+    were taken besides those of directions. batch: directions that it is best asked for at once. unit: those that take
+    as long as one.
     """
 
     tolerance: float
     negligible: np.ndarray
     base: int
+    batch: int
+    unit: int
 
     def __call__(self, directions: np.ndarray) -> np.ndarray: ...
 
@@ -53,7 +57,7 @@ class Differences:
     step: the accelerated variables after a step of a state. at: that state. precision: of its numbers, relative.
     """
 
-    base = 1
+    base, batch, unit = 1, BATCH, 1
 
     def __init__(self, layout: Layout, step: Callable[[State], Fields], at: State, precision: float) -> None:
         self._layout, self._step, self._at = layout, step, at
@@ -80,7 +84,7 @@ class Differences:
 class Derivative:
     """By JAX, in forward mode, BATCH directions at once. tangent: of the step. at, precision: as of `Differences`."""
 
-    base = 0
+    base, batch, unit = 0, BATCH, BATCH
 
     def __init__(self, layout: Layout, tangent: JaxTangent, at: State, precision: float) -> None:
         self._layout, self._tangent, self._at = layout, tangent, at
@@ -95,6 +99,20 @@ class Derivative:
         changes = {v.name: (padded[:, i] * v.scale).astype(self._at[v.name].dtype) for i, v in variables}
         found = self._tangent.many(self._at, changes)
         return np.stack([np.asarray(found[v.name], float)[:many] / v.scale for _, v in variables], axis=1)
+
+
+class Shared:
+    """The derivative `own`, directions of which groups of ranks share out: each has it at the same state, and a method
+    `answers` of its map."""
+
+    def __init__(self, own: Linearised, groups: Groups) -> None:
+        self._groups = groups
+        self.tolerance, self.negligible, self.base = own.tolerance, own.negligible, own.base
+        self.batch, self.unit = groups.number * own.batch, own.unit
+
+    def __call__(self, directions: np.ndarray) -> np.ndarray:
+        some = [(directions[part],) for part in _parts(len(directions), self.unit)]
+        return np.concatenate(unfailing(self._groups.each("answers", some)))
 
 
 class StepJacobian:
@@ -166,7 +184,7 @@ class StepJacobian:
 
     def _sample(self, at: Linearised, index: int, cells: np.ndarray) -> None:
         """Note where the cells are that answer to each of some cells, (m, dimensions), of a variable."""
-        for part in _parts(len(cells)):
+        for part in _parts(len(cells), at.batch):
             some = cells[part]
             directions = np.zeros((len(some), len(self._seen), *self._shape))
             directions[(np.arange(len(some)), index, *some.T)] = 1.0
@@ -223,7 +241,7 @@ class StepJacobian:
     def _coloured(self, at: Linearised, index: int, colours: np.ndarray) -> np.ndarray:
         """Answers to each colour of a variable, (colours, variables, *shape), 0 where they are rounding or on land."""
         found = []
-        for part in _parts(colours.max() + 1):
+        for part in _parts(colours.max() + 1, at.batch):
             some = np.arange(part.start, part.stop)
             directions = np.zeros((len(some), len(self._seen), *self._shape))
             directions[:, index] = colours == some.reshape(-1, *[1] * len(self._shape))
@@ -329,9 +347,9 @@ class StepJacobian:
         return ", ".join(f"{d}={i}" for d, i in zip(dims, cell, strict=True))
 
 
-def _parts(number: int) -> Iterator[slice]:
-    """`number` things, BATCH at a time."""
-    return (slice(first, min(first + BATCH, number)) for first in range(0, number, BATCH))
+def _parts(number: int, batch: int) -> Iterator[slice]:
+    """`number` things, so many at a time."""
+    return (slice(first, min(first + batch, number)) for first in range(0, number, batch))
 
 
 def _beyond(offset: Offset, shape: tuple[int, ...]) -> Iterator[Offset]:

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from spinup.case import Case
+from spinup.distributed.build import built
 from spinup.errors import ModelFailure
 from spinup.report.reading import read_run
-from spinup.run import built
 from spinup.store.view import read_state
 
 

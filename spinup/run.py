@@ -16,10 +16,12 @@ import numpy as np
 from solvers import Flow, Outcome, Stop
 from solvers.petsc_factors import options_given
 from spinup.case import Case, defines_case, import_case, load_case
-from spinup.distributed.ranks import Ranks, several, together
-from spinup.distributed.shared_store import SharedStore, created, resumed
+from spinup.distributed.build import built_on
+from spinup.distributed.groups import led
+from spinup.distributed.ranks import Ranks, everyone, together
+from spinup.distributed.shared_store import SharedStore, created, of_map, resumed
 from spinup.driver import Driver
-from spinup.errors import SpinupError, StoreError, UsageError
+from spinup.errors import StoreError, UsageError
 from spinup.estimate import ErrorEstimator
 from spinup.maps import FixedPointMap, template
 from spinup.methods import after_direct, bind, check_capability, check_settings, checked_options, validated
@@ -85,6 +87,7 @@ def run(
     change: Change | None = None,
     wall_time: str | float | None = None,
     petsc: str = "",
+    groups: int | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Run `case` into a new store at `out`. What is not given comes from the case.
@@ -103,6 +106,8 @@ def run(
     wall_time : the run stops, to be resumed, before so much time is over: seconds, "01:30:00" or "90 minutes"
     petsc : PETSc's options for the linear solves with operators, "-pc_type asm -sub_pc_type ilu", by PETSc then also in
         one process; default: on several ranks LU factors by MUMPS
+    groups : so many groups of ranks, each with the whole model, share out the members of an ensemble and the perturbed
+        steps of an operator; as many as there are ranks. Default: that, where the model is for one process
 
     Raises
     ------
@@ -111,7 +116,7 @@ def run(
     StoreFull
         The disk filled up; the run can be resumed.
     """
-    ranks = several()
+    ranks = everyone()
     case = case if isinstance(case, Case) else load_case(case)
     progress = _of_leader(ranks, progress)
     path = Path(out)
@@ -141,7 +146,7 @@ def run(
         raise UsageError(f"start_periods = {header['start_periods']} must not be negative")
     limit = parse_wall_time(wall_time)
     with stop_on_signals(progress.note, limit) as flag:
-        return _start(case, chosen, _shared(ranks, header), start, path, progress, flag, change, ranks)
+        return _start(case, chosen, _shared(ranks, header), start, path, progress, flag, change, ranks, groups)
 
 
 def _start(
@@ -154,12 +159,30 @@ def _start(
     flag: StopFlag,
     change: Change | None,
     ranks: Ranks | None,
+    groups: int | None,
 ) -> RunResult:
     """Build the map, make the store, and drive."""
     restart = isinstance(start, (str, os.PathLike)) and Path(start).is_file()
     other = None if restart else _read_start(start)
     progress.note(f"building {case.name}")
-    model = _built_on(ranks, case)
+    with built_on(ranks, case, groups, progress.note) as (model, spread):
+        return led(spread, lambda: _begin(model, chosen, header, other, start, path, progress, flag, change))
+
+
+def _begin(
+    model: FixedPointMap,
+    chosen: str,
+    header: dict[str, Any],
+    other: State | None,
+    start: Any,
+    path: Path,
+    progress: Progress,
+    flag: StopFlag,
+    change: Change | None,
+) -> RunResult:
+    """Make the store of a map, and drive. other: the state of `start`, where that is no restart file."""
+    ranks = None if model.layout.split is None else model.layout.split.ranks
+    restart = start is not None and other is None
     check_names(model)
     check_capability(chosen, header["settings"], model)
     if restart and ranks is not None:
@@ -197,18 +220,19 @@ def resume(
     budget: str | float | None = None,
     tolerance: str | float | None = None,
     wall_time: str | float | None = None,
+    groups: int | None = None,
     progress: Progress | None = None,
 ) -> RunResult:
     """Go on with the run at `path`: nothing it already holds is evaluated again.
 
     case: needed only where the run was started from Python with a case that is in no file. budget and
-    tolerance replace those of the run. wall_time: as of `run`.
+    tolerance replace those of the run. wall_time, groups: as of `run`.
 
     Raises
     ------
     UsageError, RunLocked, StoreError
     """
-    ranks = several()
+    ranks = everyone()
     changes = {
         "budget_years": None if budget is None else parse_years(budget),
         **({} if tolerance is None else parse_tolerance(tolerance)),
@@ -219,26 +243,32 @@ def resume(
         stop_on_signals(progress.note, parse_wall_time(wall_time)) as flag,
         resumed(path, ranks) as store,
         stored_case(store.header, case, progress) as found,
+        built_on(ranks, found, groups, progress.note) as (model, spread),
     ):
-        model = _built_on(ranks, found)
-        if isinstance(store, SharedStore):
-            store.of(model)
-        together(ranks, lambda: _fitting(store.state(-1), model, f"of run {path}"))
-        if differing := _differences(store.header.map, model.describe()):
-            raise UsageError(
-                f"run {path} was made with another map ({differing}): resume it with the case it was made with, "
-                f"or start anew from its end, --start {path}"
-            )
-        for sentence in store.repair():
-            progress.note(f"damage: {sentence}")
-        done = store.records[-1]["model_years"] if store.records else 0.0
-        if changes["budget_years"] is not None and changes["budget_years"] < done:
-            raise UsageError(f"a budget of {changes['budget_years']:g} model years is below the {done:g} already done")
-        for name, value in changes.items():
-            if value is not None:
-                setattr(store.header, name, value)
-        store.save_header()
-        return _drive(model, store, progress, flag)
+        return led(spread, lambda: _go_on(model, of_map(model, store), changes, progress, flag))
+
+
+def _go_on(
+    model: FixedPointMap, store: RunStore | SharedStore, changes: dict[str, Any], progress: Progress, flag: StopFlag
+) -> RunResult:
+    """Check that the map is that of the run in the store, and drive. changes: of the header."""
+    ranks = None if model.layout.split is None else model.layout.split.ranks
+    together(ranks, lambda: _fitting(store.state(-1), model, f"of run {store.path}"))
+    if differing := _differences(store.header.map, model.describe()):
+        raise UsageError(
+            f"run {store.path} was made with another map ({differing}): resume it with the case it was made with, "
+            f"or start anew from its end, --start {store.path}"
+        )
+    for sentence in store.repair():
+        progress.note(f"damage: {sentence}")
+    done = store.records[-1]["model_years"] if store.records else 0.0
+    if changes["budget_years"] is not None and changes["budget_years"] < done:
+        raise UsageError(f"a budget of {changes['budget_years']:g} model years is below the {done:g} already done")
+    for name, value in changes.items():
+        if value is not None:
+            setattr(store.header, name, value)
+    store.save_header()
+    return _drive(model, store, progress, flag)
 
 
 def _of_leader(ranks: Ranks | None, progress: Progress | None) -> Progress:
@@ -251,19 +281,6 @@ def _shared(ranks: Ranks | None, value: Any) -> Any:
     return value if ranks is None else ranks.share(value)
 
 
-def _built_on(ranks: Ranks | None, case: Case) -> FixedPointMap:
-    """The map of a case. Raises UsageError where each of several ranks would do the whole of it."""
-    model = together(ranks, lambda: built(case))
-    if ranks is not None and (on_ranks := getattr(model, "on_ranks", None)) is not None:
-        model = together(ranks, on_ranks)
-    if ranks is not None and model.layout.split is None:
-        raise UsageError(
-            f"{model.name} is a map for one process, and mpiexec started {ranks.size}: start it without mpiexec (it "
-            "uses the cores of this machine by itself), or say which part each has, spinup.distributed.OnRanks"
-        )
-    return model
-
-
 def _my_part(whole: State, model: FixedPointMap) -> State:
     """A full state of all cells to one of this rank's."""
     parts = model.layout.split
@@ -271,16 +288,6 @@ def _my_part(whole: State, model: FixedPointMap) -> State:
         return whole
     known = template(model)
     return {n: parts.mine(value, model.dims(n)) if n in known else value for n, value in whole.items()}
-
-
-def built(case: Case) -> FixedPointMap:
-    """The map of a case. Whatever the case's own code raises is the user's to mend."""
-    try:
-        return case.build()
-    except (SpinupError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise UsageError(f"case {case.name} cannot be built: {type(error).__name__}: {error}") from error
 
 
 def _drive(model: FixedPointMap, store: RunStore | SharedStore, progress: Progress, flag: StopFlag) -> RunResult:

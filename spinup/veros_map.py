@@ -28,8 +28,9 @@ from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance
 from spinup.compilation import use_compilation_cache
 from spinup.convection import stably_stratified
 from spinup.devices import check_devices
+from spinup.distributed.groups import Groups, unfailing
 from spinup.distributed.on_ranks import OnRanks
-from spinup.distributed.ranks import several, started
+from spinup.distributed.ranks import several
 from spinup.distributed.split import Split, split
 from spinup.distributed.veros import cells, decompose
 from spinup.distributed.veros_border import border_on_ranks, places_of
@@ -62,7 +63,7 @@ def configure_veros() -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    if started() == 1:  # else a program is for the communicator of this start, which another does not have
+    if several() is None:
         use_compilation_cache()
     check_devices()
     from veros import runtime_settings as rs
@@ -227,6 +228,8 @@ class VerosMap:
         cls = setup_class(setup)
         self.name = cls.__name__
         self._ranks = several()
+        if self._ranks is None:  # on several ranks a program is for their communicator, which another start has not
+            use_compilation_cache()
         self._setup = self._build(cls, settings or {})
         self._template = self._setup.state
         self._markov = [name for name, meta in self._template.var_meta.items() if meta.write_to_restart and meta.active]
@@ -236,6 +239,7 @@ class VerosMap:
         self.years = self.period.years
         self.cycle_steps = self._cycle() if seasonal else 0
         self._restart_file = restart_file
+        self._groups: Groups | None = None
         self._way: tuple[State, State, int] | None = None  # a state, one that it led to, and after how many steps
         self._own_diagnostics, self._own_functions = parted(diagnostics)
         self.control_variates = checked_control_variates(control_variates, self._own_diagnostics)
@@ -320,7 +324,7 @@ class VerosMap:
             return mixing[0] @ mixing[1]
 
         found, coefficients = step_operator(
-            self.layout, self._respond, implicit_of, state, steps=self.period.steps, patch=self._patch
+            self.layout, self._responses, implicit_of, state, steps=self.period.steps, patch=self._patch
         )
         found = replace(found, cells=self.cells)
         if not border:
@@ -341,6 +345,28 @@ class VerosMap:
         chain, lumps = (of(self._grid, balance, len(self._accelerate)) for of in (chain_of_rows, lumped_columns))
         response = (self.dt * balance.advection).tocsr()
         return replace(found, border=Border(response, balance.source, balance.balance, chain, lumps))
+
+    @property
+    def is_split(self) -> bool:
+        """Whether this process has a part of the grid only."""
+        return self._ranks is not None
+
+    def on_groups(self, groups: Groups) -> None:
+        """Have groups of ranks, of which each has the whole grid, share out the perturbed steps of the operator."""
+        groups.have(self)
+        self._groups = groups
+
+    def respond(self, state: State, perturbations: np.ndarray) -> tuple[np.ndarray, Coefficients]:
+        """The change after a step for each of some perturbations, and coefficients; see `step_operator`."""
+        return self._respond(state, perturbations)
+
+    def _responses(self, state: State, perturbations: np.ndarray) -> tuple[np.ndarray, Coefficients]:
+        """The same, by all groups."""
+        if self._groups is None:
+            return self.respond(state, perturbations)
+        shares = np.array_split(perturbations, self._groups.number)
+        found = unfailing(self._groups.each("respond", [(state, share) for share in shares]))
+        return np.concatenate([changes for changes, _ in found]), found[0][1]
 
     @cached_property
     def cells(self) -> Cells:
@@ -554,8 +580,7 @@ class VerosMap:
             if name not in SETTINGS:
                 raise UsageError(f"Veros has no setting {name!r}{did_you_mean(name, SETTINGS)}")
         try:
-            if self._ranks is not None:
-                decompose(cls, settings, self._ranks)
+            decompose(cls, settings, self._ranks)
             setup = cls(override=settings)
             setup.setup()
         except UsageError:

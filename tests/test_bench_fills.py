@@ -85,6 +85,13 @@ def test_a_table_has_the_columns_that_its_rows_know(hooks):
     assert rest == "| `auto` | rest | 4 | 4 | direct | 3 |"
 
 
+def test_how_many_times_faster_groups_of_ranks_are(hooks):
+    times = {"alone_s": 6.0, "spread_s": 4.0, "exchange_s": 0.05, "alone_processor_s": 5.0, "spread_processor_s": 2.5}
+    rows = [{"members": 4, "ranks": 2, "member_mb": 3.02} | times]
+    (hooks.RESULTS / "groups.json").write_text(json.dumps({"rows": rows}))
+    assert "| 4 | 2 | 3 MB | 6 s | 4 s | 0.05 s | 1.50 | 2.00 |" in hooks.fill("groups-table")
+
+
 def test_what_linear_systems_cost_and_how_it_grows(hooks):
     def cost(grid, unknowns, seconds, **more):
         iterations = {"own_iterations": 1, "other_iterations": 35}

@@ -3,7 +3,9 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -95,9 +97,31 @@ def started() -> int:
     return max(int(os.environ.get(name, "1")) for name in COUNTS)
 
 
-def several() -> Ranks | None:
+def everyone() -> Ranks | None:
     """All processes, where there is more than one. Raises UsageError where mpi4py does not work."""
-    return world() if started() > 1 else None
+    return _all() if started() > 1 else None
+
+
+_group: ContextVar[Ranks | None] = ContextVar("group", default=None)
+
+
+@contextmanager
+def in_group(group: Ranks) -> Iterator[None]:
+    """Meanwhile, `world` and `several` are of this group of ranks: a map that is built then is one of theirs."""
+    before = _group.set(group)
+    try:
+        yield
+    finally:
+        _group.reset(before)
+
+
+def several() -> Ranks | None:
+    """The processes that a map is split over, where there is more than one: all, or those of this one's group. Raises
+    UsageError where mpi4py does not work."""
+    group = _group.get()
+    if group is None:
+        return everyone()
+    return group if group.size > 1 else None
 
 
 def together(ranks: Ranks | None, work: Callable[[], T]) -> T:
@@ -117,7 +141,12 @@ def together(ranks: Ranks | None, work: Callable[[], T]) -> T:
 
 
 def world() -> Ranks:
-    """All processes that `mpiexec` started. Raises UsageError where mpi4py does not work."""
+    """The processes that a map is split over: all that `mpiexec` started, or those of this one's group where these are
+    in groups (`spinup run --groups`). Raises UsageError where mpi4py does not work."""
+    return _group.get() or _all()
+
+
+def _all() -> Ranks:
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:

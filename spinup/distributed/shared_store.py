@@ -280,6 +280,16 @@ def _rows(number: int | None) -> list[tuple[int, ...]]:
     return [()] if number is None else [(row,) for row in range(number)]
 
 
+def of_map(model: FixedPointMap, store: RunStore | SharedStore) -> RunStore | SharedStore:
+    """A store that all ranks have, as the ranks of a map have it: where these are in groups, the first group only."""
+    if isinstance(store, RunStore):
+        return store
+    parts = model.layout.split
+    if parts is None:
+        return store._opened
+    return SharedStore(parts.ranks, store._store).of(model)
+
+
 @contextlib.contextmanager
 def created(path: Path, header: Header, model: FixedPointMap, start: State) -> Iterator[RunStore | SharedStore]:
     """`RunStore.create`; on several ranks each writes its part of the start."""

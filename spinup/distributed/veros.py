@@ -29,18 +29,21 @@ def _divides(nx: int, ny: int, ranks: int) -> bool:
     return any(ranks % n == 0 and nx % n == 0 and ny % (ranks // n) == 0 for n in range(1, ranks + 1))
 
 
-def decompose(cls: type, settings: dict[str, Any], ranks: Ranks) -> None:
-    """Have Veros split the grid of this setup over the ranks."""
+def decompose(cls: type, settings: dict[str, Any], ranks: Ranks | None) -> None:
+    """Have Veros split the grid of this setup over the ranks; None: one process has it, whatever others there are."""
     from veros import runtime_settings as rs
 
+    # Veros locks its settings once its core is imported, before the size of a grid is known; it reads these two
+    # whenever a grid is made, or cells are exchanged.
+    object.__setattr__(rs, "mpi_comm", None if ranks is None else ranks.comm)
+    if ranks is None:
+        return
     trial = cls(override=settings)
     with trial.state.settings.unlock():
         trial.set_parameter(trial.state)
         for name, value in settings.items():
             setattr(trial.state.settings, name, value)
     found = decomposition(trial.state.settings.nx, trial.state.settings.ny, ranks.size)
-    # Veros locks its settings once its core is imported, before the size of a grid is known; it reads this one whenever
-    # a grid is made.
     object.__setattr__(rs, "num_proc", found)
 
 
