@@ -46,7 +46,7 @@ def shardings_of(values: Mapping[str, Any]) -> dict[str, Any]:
     meshes = {name: sharding.mesh for name, sharding in spread.items()}
     first = next(iter(meshes), None)
     if first is None:
-        (device,) = next(iter(arrays.values()), jax.numpy.zeros(()).sharding).device_set
+        device: Any = next(iter(next(iter(arrays.values()), jax.numpy.zeros(()).sharding).device_set))
         if device.platform == "cpu":
             return {}
         return dict.fromkeys(values, NamedSharding(Mesh([device], ("device",)), PartitionSpec()))

@@ -80,10 +80,13 @@ class WrittenBehind:
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Have the method's state as of now written, after the evaluations so far."""
+        count = len(self.records)
         vectors = {name: value for name, value in state.items() if _is_vector(value)}
         start_copies(vectors)
 
         def write() -> None:
+            if len(self._store.records) < count:
+                return  # an evaluation that it has seen could not be written, which `settle` tells
             whole = {name: _each(self._layout.on_host, value) for name, value in vectors.items()}
             self._store.save_checkpoint({**state, **whole, KEPT: " ".join(vectors)})
 
