@@ -38,12 +38,10 @@ VECTOR = 2 * int(MASK.sum())  # numbers in the host's vector
 METHODS: dict[str, dict[str, Any]] = {
     "picard": {},
     "anderson": {},
-    "anderson type 1": {"type": 1},
-    "anderson damped": {"mixing": 0.5, "depth": 8},
+    "anderson type 1": {"type": 1, "mixing": 0.8},
     "ngmres": {"depth": 8},
     "extrapolation mpe": {"kind": "mpe", "wait": 2, "dimension": 5},
     "extrapolation rre": {"kind": "rre", "wait": 2, "dimension": 5},
-    "extrapolation dmd": {"kind": "dmd", "wait": 2, "dimension": 5},
     "auto": {},
 }
 
@@ -277,7 +275,7 @@ class Watch(Progress):
         self.on = False
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["picard", "anderson", "anderson type 1", "ngmres", "extrapolation mpe"])
 def test_only_the_log_brings_vectors_to_the_host(tmp_path, method, monkeypatch):
     watch = Watch(monkeypatch)
     run(tmp_path / "run", method, mesh(), watch, store={"checkpoint_every": 4}, budget=15)
@@ -317,9 +315,7 @@ class Killing(Progress):
             os._exit(9)
 
 
-@pytest.mark.parametrize(
-    ("method", "devices"), [("anderson", 4), ("anderson", 1), ("ngmres", 2), ("extrapolation mpe", 4)]
-)
+@pytest.mark.parametrize(("method", "devices"), [("anderson", 4), ("ngmres", 1), ("extrapolation mpe", 2)])
 def test_a_run_that_was_killed_goes_on(tmp_path, method, devices):
     """On as many devices to the bit; on fewer the log fits, and the end is the same."""
     killed, whole = tmp_path / "killed", tmp_path / "whole"
