@@ -74,17 +74,8 @@ def model(on=None, function=year, **options):
 def run(out, method, on=None, progress=None, store=None, budget=30, tolerance=1e-8, **options):
     name = method.split()[0]
     case = Case("devices", "a test", lambda: model(on, **options))
-    settings = METHODS.get(method, {})
-    return spinup.run(
-        case,
-        out=out,
-        method=name,
-        settings=settings,
-        budget=budget,
-        tolerance=tolerance,
-        store=store,
-        progress=progress,
-    )
+    own = {"settings": METHODS.get(method, {}), "store": store, "progress": progress}
+    return spinup.run(case, out=out, method=name, budget=budget, tolerance=tolerance, **own)
 
 
 def end(path):
@@ -189,14 +180,26 @@ def test_arrays_on_different_meshes_are_refused():
 # --- runs ----------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="session")
+def spread(tmp_path_factory):
+    """Finished runs on four devices by method, not to be written into: result and folder in it."""
+    folder, made = tmp_path_factory.mktemp("spread"), {}
+
+    def of(method):
+        if method not in made:
+            made[method] = run(folder / str(len(made)), method, mesh(), store={"checkpoint_every": 4})
+        return made[method]
+
+    return of
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_as_many_evaluations_to_the_same_end_as_on_the_host(tmp_path, method):
-    spread = run(tmp_path / "spread", method, mesh())
+def test_as_many_evaluations_to_the_same_end_as_on_the_host(tmp_path, method, spread):
     whole = run(tmp_path / "whole", method)
-    assert spread.outcome == whole.outcome
-    assert spread.evaluations == whole.evaluations
-    assert_same_end(tmp_path / "spread", tmp_path / "whole")
-    a, b = spinup.open(tmp_path / "spread"), spinup.open(tmp_path / "whole")
+    assert spread(method).outcome == whole.outcome
+    assert spread(method).evaluations == whole.evaluations
+    assert_same_end(spread(method).path, tmp_path / "whole")
+    a, b = spinup.open(spread(method).path), spinup.open(tmp_path / "whole")
     np.testing.assert_allclose(a["drift"].values, b["drift"].values, rtol=1e-6, atol=1e-13)
     np.testing.assert_allclose(a["temp_error_estimate"].values, b["temp_error_estimate"].values, rtol=1e-3, atol=1e-9)
 
@@ -316,9 +319,9 @@ class Killing(Progress):
 
 
 @pytest.mark.parametrize(("method", "devices"), [("anderson", 4), ("ngmres", 1), ("extrapolation mpe", 2)])
-def test_a_run_that_was_killed_goes_on(tmp_path, method, devices):
+def test_a_run_that_was_killed_goes_on(tmp_path, method, devices, spread):
     """On as many devices to the bit; on fewer the log fits, and the end is the same."""
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed, whole = tmp_path / "killed", spread(method).path
     command = [sys.executable, __file__, str(killed), method]
     assert subprocess.run(command, check=False).returncode == 9
     done = len(list((killed / "log").glob("[0-9]*.json")))
@@ -326,7 +329,6 @@ def test_a_run_that_was_killed_goes_on(tmp_path, method, devices):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # the log is cut: no
         spinup.resume(killed, case=Case("devices", "a test", lambda: model(mesh(devices))))
-    run(whole, method, mesh(), store={"checkpoint_every": 4})
     if devices == 4:
         assert_same_numbers(killed, whole)
     else:
@@ -334,17 +336,16 @@ def test_a_run_that_was_killed_goes_on(tmp_path, method, devices):
         assert_same_end(killed, whole)
 
 
-def test_a_run_of_the_host_goes_on_on_devices(tmp_path):
-    for name, on in (("first", None), ("whole", mesh())):
-        run(tmp_path / name, "anderson", on, store={"checkpoint_every": 4}, budget=9 if on is None else 30)
+def test_a_run_of_the_host_goes_on_on_devices(tmp_path, spread):
+    run(tmp_path / "first", "anderson", store={"checkpoint_every": 4}, budget=9)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         spinup.resume(tmp_path / "first", case=Case("devices", "a test", lambda: model(mesh())), budget=30)
-    assert spinup.open(tmp_path / "first").sizes == spinup.open(tmp_path / "whole").sizes
-    assert_same_end(tmp_path / "first", tmp_path / "whole")
+    assert spinup.open(tmp_path / "first").sizes == spinup.open(spread("anderson").path).sizes
+    assert_same_end(tmp_path / "first", spread("anderson").path)
 
 
-def test_a_full_disk_is_told_and_what_was_written_is_safe(tmp_path, monkeypatch):
+def test_a_full_disk_is_told_and_what_was_written_is_safe(tmp_path, monkeypatch, spread):
     append, full = RunStore.append, [True]
 
     def limited(store, *args):
@@ -360,8 +361,7 @@ def test_a_full_disk_is_told_and_what_was_written_is_safe(tmp_path, monkeypatch)
     assert [checkpoint["evaluations"] for checkpoint in checkpoints] == [4], "not of the eighth, which is lost"
     full[0] = False
     spinup.resume(tmp_path / "run", case=Case("devices", "a test", lambda: model(mesh())))
-    run(tmp_path / "whole", "anderson", mesh(), store={"checkpoint_every": 4})
-    assert_same_numbers(tmp_path / "run", tmp_path / "whole")
+    assert_same_numbers(tmp_path / "run", spread("anderson").path)
 
 
 if __name__ == "__main__":
