@@ -3,7 +3,7 @@
 An object of its own so that the algorithms are the same on one core and on a thousand.
 
 NumPy vectors are worked through in blocks that stay in the cache while every product that needs them is formed;
-other arrays (JAX, ...) as a whole, since their library schedules the work itself.
+other arrays as a whole: JAX's by what it compiled (`fused.py`), those of another library as this schedules the work.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +14,8 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
+
+from solvers import fused
 
 Array = Any  # an array of the array-API standard, shape (n,)
 
@@ -87,7 +89,10 @@ class InnerProduct:
             return self.total(parts()).reshape(len(vectors), len(rows)).T
 
     def products(self, rows: Sequence[Array], vector: Array, s: slice) -> list[Array]:
-        """What block s of this rank adds to each <row, vector>; rows and vector are cut to the block already."""
+        """What block s of this rank adds to each <row, vector>; rows and vector are cut to the block already. Numbers,
+        or arrays of several of them."""
+        if fused.is_jax(vector):  # which is one block
+            return fused.products(self.weights, rows, vector)
         weighted = vector if self.weights is None else self.weights[s] * vector
         if isinstance(weighted, np.ndarray):
             dot = weighted.dot
@@ -101,7 +106,8 @@ class InnerProduct:
         first = lists[0][0]
         if not isinstance(first, np.generic):  # one transfer from a device for all products, not one for each
             xp = first.__array_namespace__()
-            lists = [np.asarray(xp.stack(part)) for part in lists]
+            join = xp.concat if first.ndim else xp.stack
+            lists = [np.asarray(join(part)) for part in lists]
         mine = np.sum(np.asarray(lists, dtype=float), axis=0)
         return mine if self.reduce is None else self.reduce(mine)
 

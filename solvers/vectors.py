@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers import fused
 from solvers.inner import BLOCK, InnerProduct, blocks, one_thread
 from solvers.requests import Array
 
@@ -27,6 +28,8 @@ def pair_of(saved: Mapping[str, Any], name: str, asarray: Callable[[Any], Array]
 def combine(vectors: Sequence[Array], coefficients: Sequence[float]) -> Array:
     """sum_i coefficients[i] vectors[i], a new array. One pass over memory."""
     first = vectors[0]
+    if fused.is_jax(first):
+        return fused.combine(vectors, coefficients)
     if not isinstance(first, np.ndarray) or first.dtype != np.float64:
         total = coefficients[0] * first
         for c, v in zip(coefficients[1:], vectors[1:], strict=True):

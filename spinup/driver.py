@@ -28,7 +28,7 @@ from spinup.estimate import ErrorEstimator
 from spinup.maps import NO_TANGENT, FixedPointMap, control_variates, has_tangent, with_cells
 from spinup.state import State
 from spinup.stopping import StopFlag
-from spinup.store import RunStore
+from spinup.store import RunStore, WrittenBehind
 from spinup.store.journal import Record
 
 PATIENCE = 20.0  # seconds that a rank whose model failed waits for the others, beside the longest evaluation so far
@@ -45,7 +45,7 @@ class Driver:
     """
 
     model: FixedPointMap
-    store: RunStore | SharedStore
+    store: RunStore | SharedStore | WrittenBehind
     start_flow: Callable[[dict[str, Any] | None, Stop], Flow]
     good_enough: Callable[[list[Record]], bool]
     budget_years: float
@@ -160,9 +160,9 @@ class Driver:
         """Evaluate T at x on top of the carried state; log; give the reply and the state to carry on."""
         layout, x, years = self.model.layout, request.x, self._years(request)
         number = len(self.store.records)
-        before = layout.unpack(x)
+        before = layout.logged(x)
 
-        def evaluated() -> tuple[np.ndarray, State]:
+        def evaluated() -> tuple[Any, State]:
             after = self._advanced(request, carried)
             return layout.pack(self.model.fields(after)), after
 
@@ -177,7 +177,7 @@ class Driver:
                 self.estimator.use(self.ahead[number + 1][0], number + 1)
             else:
                 record["estimate_years"] = self.estimator.prepare(after, number)
-            residual = g - np.asarray(x)
+            residual = g - g.__array_namespace__().asarray(x)
             record |= {
                 "drift": layout.inner.norm(residual) / years,
                 "residual": {name: rms * (self.model.years / years) for name, rms in layout.rms(residual).items()},
@@ -188,7 +188,7 @@ class Driver:
             "mean": layout.means(g),
             "diagnostics": self._diagnose(after),
         }
-        self.progress(self.store.append(record, before, layout.unpack(g), after))
+        self.progress(self.store.append(record, before, layout.logged(g), after))
         return g, after
 
     def _differentiate(self, request: Tangent, carried: State, extra: float) -> Any:
@@ -273,7 +273,8 @@ class Driver:
         pairs = [(request.x, self.store.fields(number, before=True))]
         if isinstance(request, Tangent):
             pairs.append((request.v, self.store.tangent(number, direction=True)))
-        if layout.any(not all(self._same(np.asarray(asked), layout.pack(logged)) for asked, logged in pairs)):
+        whole = layout.host
+        if layout.any(not all(self._same(layout.on_host(asked), whole.pack(logged)) for asked, logged in pairs)):
             return None
         failure = record["failure"]
         if failure is not None:

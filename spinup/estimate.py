@@ -26,7 +26,7 @@ from solvers.tendency import memory_needed
 from spinup.distributed.shared_store import SharedStore
 from spinup.maps import FixedPointMap, with_cells
 from spinup.state import Layout, State
-from spinup.store import RunStore
+from spinup.store import RunStore, WrittenBehind
 from spinup.store.journal import Record, last_error
 
 EVERY = 10  # periods for which an operator of the estimator's own serves
@@ -49,7 +49,9 @@ class ErrorEstimator:
     note: told once how much memory the run's solves take, before the first of them.
     """
 
-    def __init__(self, model: FixedPointMap, store: RunStore | SharedStore, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, model: FixedPointMap, store: RunStore | SharedStore | WrittenBehind, note: Callable[[str], None]
+    ) -> None:
         self._model = model
         self._store = store
         self._note = note
@@ -96,7 +98,7 @@ class ErrorEstimator:
         cost = self._model.members * self._model.years
         return self._store.records[number - 1]["model_years"] / cost if number > 0 else 0.0
 
-    def estimate(self, residual: np.ndarray, request: Evaluate, records: list[Record]) -> dict[str, float] | None:
+    def estimate(self, residual: Any, request: Evaluate, records: list[Record]) -> dict[str, float] | None:
         """The rms distance of each variable, in its units, and "all", the norm of the inner product; None where there
         is nothing to go by."""
         layout = self._model.layout
@@ -104,18 +106,19 @@ class ErrorEstimator:
         if self._operator is not None:
             try:
                 inverse = tendency_inverse(self._operator, self._slowest)
-                vector = inverse(residual, steps=request.steps)
+                vector = inverse(layout.on_host(residual), steps=request.steps)
             except SingularMatrix:
                 return None
-            found = _sizes(layout, vector)
+            found = _sizes(layout.host, vector)
             if not layout.any(not np.isfinite(vector).all()):
-                found = self._with_the_way_of_the_target(np.asarray(request.x), vector, found, records)
+                found = self._with_the_way_of_the_target(layout.on_host(request.x), vector, found, records)
                 if self._operator.border is not None:
                     found = calibrated(found)
             guard = GUARD
         else:
             self._catch_up(records)
-            vector_by_secants = self._by_secants.of(np.asarray(request.x), residual)
+            x = residual.__array_namespace__().asarray(request.x)
+            vector_by_secants = self._by_secants.of(x, residual)
             if vector_by_secants is None:
                 return None
             found, guard = _sizes(layout, vector_by_secants), np.inf
@@ -148,8 +151,8 @@ class ErrorEstimator:
         left = x - before
         if self._model.cycle_steps and records and records[-1].get("spread"):
             # With seasons the target moves with the date. Before the relaxation it was still that of the last estimate.
-            left = self._model.layout.pack(self._store.fields(len(records) - 1, before=True)) - before
-        way = _sizes(self._model.layout, left - error)
+            left = self._model.layout.host.pack(self._store.fields(len(records) - 1, before=True)) - before
+        way = _sizes(self._model.layout.host, left - error)
         return {name: math.hypot(size, MOVED * min(way[name], size)) for name, size in found.items()}
 
 
@@ -160,6 +163,6 @@ def calibrated(sizes: dict[str, float]) -> dict[str, float]:
     return {name: size / over for name, size in sizes.items()}
 
 
-def _sizes(layout: Layout, v: np.ndarray) -> dict[str, float]:
+def _sizes(layout: Layout, v: Any) -> dict[str, float]:
     """The rms of each variable of a vector, (n,), in its units, and "all", the norm of the inner product."""
     return layout.rms(v) | {"all": layout.inner.norm(v)}

@@ -1,6 +1,7 @@
 """A fixed-point map from a function: one period of any model written in NumPy or JAX."""
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from solvers import StepOperator
+from spinup.compilation import use_compilation_cache
+from spinup.device_layout import DeviceLayout, shardings_of
 from spinup.devices import check_devices
 from spinup.distributed.groups import Groups, unfailing
 from spinup.errors import ModelFailure, UsageError
@@ -25,7 +28,9 @@ class FunctionMap:
     """T(x) of a function that takes a state and returns it one period later.
 
     JAX is used where `jit` is set, the start holds a JAX array or the state is nested; only then is it
-    imported, and switched to double precision.
+    imported, and switched to double precision. The state then lies on the device that JAX takes, or on those that the
+    start is spread over by `jax.sharding.NamedSharding`, of one mesh for all its arrays; there it stays, and so do the
+    vectors of the methods that can (`spinup.methods.ON_DEVICES`).
 
     Parameters
     ----------
@@ -83,7 +88,8 @@ class FunctionMap:
     ------
     UsageError
         A start that is not finite or out of bounds, a name that is no variable, a mask or volume of
-        another shape, a group that cannot be conserved, a `step` without its `steps`.
+        another shape, a group that cannot be conserved, a `step` without its `steps`, arrays spread over different
+        meshes of devices.
     """
 
     def __init__(
@@ -129,6 +135,7 @@ class FunctionMap:
         self.has_operator = tendency is not None or step is not None
         if self._jax:
             _double_precision()
+        self._shardings = shardings_of(self._shelf.values) if self._jax else {}
         self._function = _Compiled(function) if jit else function
         self._start = {n: self._own(n, value) for n, value in self._shelf.values.items()}
         self._accelerate = self._check_accelerate(accelerate)
@@ -230,7 +237,7 @@ class FunctionMap:
             unfailing(self._groups.each("linearise", [(state,)] * self._groups.number))
             return Shared(self._linearised, self._groups)
 
-        return StepJacobian(self.layout, linearise, who=f"step of {self.name}", precision=self._precision)
+        return StepJacobian(self.layout.host, linearise, who=f"step of {self.name}", precision=self._precision)
 
     @property
     def _precision(self) -> float:
@@ -241,6 +248,7 @@ class FunctionMap:
     def _linearise(self) -> Callable[[State], Linearised]:
         """A state to the derivative of `step`: by JAX where the function is compiled and it can, or by differences."""
         assert self._step is not None
+        layout = self.layout.host
         who, step, precision = f"step of {self.name}", self._step, self._precision
         tangent = JaxTangent(self._by_name(step, who), self._accelerate) if self._jit else None
         if tangent is not None and not tangent.exists_at(self._start):
@@ -250,10 +258,12 @@ class FunctionMap:
         def linearise(state: State) -> Linearised:
             at = {name: self._own(name, state[name]) for name in self._start}
             if tangent is not None:
-                return Derivative(self.layout, tangent, at, precision)
-            return Differences(
-                self.layout, lambda moved: self.fields(self._applied(compiled, who, moved)), at, precision
-            )
+                return Derivative(layout, tangent, at, precision)
+
+            def after(moved: State) -> Fields:
+                return {n: np.asarray(field) for n, field in self.fields(self._applied(compiled, who, moved)).items()}
+
+            return Differences(layout, after, at, precision)
 
         return linearise
 
@@ -313,17 +323,23 @@ class FunctionMap:
         for name, value in out.items():
             self._check_returned(name, value, who)
             result[name] = value if _is_jax(value) else np.array(value)
-        for name in result:
-            self._check_finite(name, result[name], who)
+        if not self._finite_on_device(result):
+            for name in result:
+                self._check_finite(name, result[name], who)
         return result
 
     def fields(self, state: State) -> Fields:
-        """Accelerated variables on their grid, in double precision."""
+        """Accelerated variables on their grid, in double precision; JAX's where the state is."""
+        if self._shardings:
+            return {name: self._placed(name, state[name]).astype(np.float64) for name in self._accelerate}
         return {name: np.asarray(state[name], dtype=np.float64) for name in self._accelerate}
 
     def replace(self, state: State, fields: Fields) -> State:
         """`state` with other accelerated variables in the ocean; land stays as it is."""
         state = dict(state)
+        if self._shardings:
+            given, own = ({n: self._placed(n, values[n]) for n in self._accelerate} for values in (fields, state))
+            return state | self._in_ocean({n: self._sea[n] for n in own}, given, own)
         for name in self._accelerate:
             old = np.asarray(state[name])
             state[name] = self._own(name, np.where(self._masks[name], fields[name], old).astype(old.dtype))
@@ -370,6 +386,16 @@ class FunctionMap:
     @cached_property
     def layout(self) -> Layout:
         return Layout(tuple(self._variable(name) for name in self._accelerate), self._coords)
+
+    def on_devices(self) -> "FunctionMap | None":
+        """The same map whose vectors stay on the devices that the state is on; None where that is the host's memory."""
+        if not self._shardings:
+            return None
+        use_compilation_cache()  # of what is done with vectors: small programs, one for every length of the history
+        model = copy(self)
+        own = {v.name: self._shardings[v.name] for v in self.layout.variables}
+        model.layout = DeviceLayout(self.layout.variables, self.layout.coords, shardings=own)
+        return model
 
     # --- the variables ---------------------------------------------------------------------------
 
@@ -526,6 +552,13 @@ class FunctionMap:
         if bad is not None:
             raise ModelFailure(f"{who} returned a state in which {bad}")
 
+    def _finite_on_device(self, state: State) -> bool:
+        """Whether all of it is JAX's and finite in the ocean: one number comes to the host. False says nothing."""
+        if not self._shardings or not all(_is_jax(value) for value in state.values()):
+            return False
+        values = {n: self._placed(n, v) for n, v in state.items() if np.issubdtype(v.dtype, np.inexact)}
+        return bool(self._all_finite({n: self._sea[n] for n in values}, values))
+
     def _not_finite(self, name: str, value: Any) -> str | None:
         """Words for the first ocean cell that is not finite, or None."""
         if not np.issubdtype(value.dtype, np.inexact):
@@ -560,7 +593,45 @@ class FunctionMap:
             return np.array(value)
         import jax.numpy as jnp
 
+        if self._shardings:
+            value = self._placed(name, value)
         return jnp.array(value, dtype=value.dtype)  # given a type, it is a strong one: what was compiled still fits
+
+    def _placed(self, name: str, value: Any) -> Any:
+        """An array on the devices that the start has its variable on."""
+        import jax
+
+        own = value if _is_jax(value) else np.array(value)  # JAX may work in the memory of NumPy's arrays
+        return jax.device_put(own, self._shardings[name])
+
+    @cached_property
+    def _sea(self) -> dict[str, Any]:
+        """The masks on the devices; None where there is no land."""
+        return {n: None if mask.all() else self._placed(n, mask) for n, mask in self._masks.items()}
+
+    @cached_property
+    def _in_ocean(self) -> Callable[[Any, Any, Any], Any]:
+        """Fields that are `new` in the ocean and `old` on land, of the type of these."""
+        import jax
+        import jax.numpy as jnp
+
+        def in_ocean(sea: dict[str, Any], new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+            found = {n: new[n] if sea[n] is None else jnp.where(sea[n], new[n], old[n]) for n in old}
+            return {n: value.astype(old[n].dtype) for n, value in found.items()}
+
+        return jax.jit(in_ocean)
+
+    @cached_property
+    def _all_finite(self) -> Callable[[Any, Any], Any]:
+        """Whether values are finite in the ocean."""
+        import jax
+        import jax.numpy as jnp
+
+        def all_finite(sea: dict[str, Any], values: dict[str, Any]) -> Any:
+            finite = [jnp.isfinite(v) if sea[n] is None else jnp.isfinite(v) | ~sea[n] for n, v in values.items()]
+            return jnp.stack([jnp.all(part) for part in finite]).all() if finite else jnp.array(True)
+
+        return jax.jit(all_finite)
 
     def _nested(self, state: State) -> Any:
         """The structure the function knows, of arrays that it may write into."""

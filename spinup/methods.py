@@ -27,6 +27,7 @@ from solvers import (
 from solvers.petsc_factors import is_name, wrong_option
 from solvers.requests import Array, Checkpoint, Evaluate, Failure, Outcome
 from spinup.auto import after_note, choose, with_direct_fallback
+from spinup.by_host import by_host
 from spinup.conserve import conserve as conserved_within
 from spinup.conserve import totals, without_totals
 from spinup.convection import keep_mixed, water_columns
@@ -223,6 +224,7 @@ METHODS: dict[str, type[MethodSettings]] = {
 }
 
 
+ON_DEVICES = ("picard", "anderson", "ngmres", "extrapolation")  # all they do with vectors JAX can do where these are
 PRECONDITIONABLE = ("anderson", "ngmres")  # by `solvers.preconditioned`
 
 
@@ -317,6 +319,18 @@ def _check_snes(kind: str) -> None:
         raise UsageError(f"snes.kind = {kind!r} is unknown{did_you_mean(kind, kinds)}; known: {', '.join(kinds)}")
 
 
+def on_devices(method: str, settings: Mapping[str, Any], model: FixedPointMap) -> FixedPointMap:
+    """The map with vectors that stay on JAX's devices, where it has such and the method does nothing with a vector that
+    JAX cannot do there; otherwise the map as it is."""
+    if method.startswith("auto"):
+        method, _, settings = choose(model, keep_basin=method == "auto-keep-basin")
+    made = getattr(model, "on_devices", None)
+    if made is None or method not in ON_DEVICES or settings.get("preconditioned"):
+        return model
+    found: FixedPointMap | None = made()
+    return model if found is None else found
+
+
 def bind(method: str, settings: Mapping[str, Any], model: FixedPointMap, x0: Array) -> Method:
     """The method as the driver starts it from x0."""
     if method == "picard":
@@ -375,7 +389,8 @@ def _by_tangent(products: str, model: FixedPointMap) -> bool:
 def _averaging(model: FixedPointMap) -> Callable[..., Flow]:
     """The search for the mean state of this map."""
     if not model.has_operator:
-        return partial(mean_state, inner=model.layout.inner, operator=False)
+        layout = model.layout
+        return by_host(partial(mean_state, inner=layout.host.inner, operator=False), layout)
     rate = least_rate(model.conserved, has_steps=model.has_steps)
     controls, border = len(control_variates(model)), not model.no_circulation
     return partial(mean_state, inner=model.layout.inner, border=border, rate=rate, controls=controls)
@@ -401,8 +416,9 @@ def _projection(model: FixedPointMap, x0: Array, *, bounds: bool, conserve: bool
     """What keeps a candidate physical: its bounds, and the totals of x0."""
     layout = model.layout
     if conserve and model.conserved:
-        wanted = totals(layout, model.conserved, x0)
-        return lambda x: conserved_within(layout if bounds else layout.unbounded, model.conserved, x, wanted)
+        whole = layout.host if bounds else layout.host.unbounded
+        wanted = totals(whole, model.conserved, layout.on_host(x0))
+        return lambda x: layout.placed(conserved_within(whole, model.conserved, layout.on_host(x), wanted))
     if bounds and layout.bounds is not None:
         return within(*layout.bounds)
     return None

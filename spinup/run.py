@@ -16,6 +16,7 @@ import numpy as np
 from solvers import Flow, Outcome, Stop
 from solvers.petsc_factors import options_given
 from spinup.case import Case, defines_case, import_case, load_case
+from spinup.device_layout import DeviceLayout
 from spinup.distributed.build import built_on
 from spinup.distributed.groups import led
 from spinup.distributed.ranks import Ranks, everyone, together
@@ -24,12 +25,20 @@ from spinup.driver import Driver
 from spinup.errors import StoreError, UsageError
 from spinup.estimate import ErrorEstimator
 from spinup.maps import FixedPointMap, template
-from spinup.methods import after_direct, bind, check_capability, check_settings, checked_options, validated
+from spinup.methods import (
+    after_direct,
+    bind,
+    check_capability,
+    check_settings,
+    checked_options,
+    on_devices,
+    validated,
+)
 from spinup.period import parse_years
 from spinup.provenance import git_state, machine, package_versions
 from spinup.state import State
 from spinup.stopping import StopFlag, parse_wall_time, stop_on_signals
-from spinup.store import Header, RunStore
+from spinup.store import Header, RunStore, WrittenBehind
 from spinup.store.creation import check_names, occupied
 from spinup.store.header import StoreSettings, read_header
 from spinup.store.journal import last_error, last_interval, read_journal
@@ -291,6 +300,16 @@ def _my_part(whole: State, model: FixedPointMap) -> State:
 
 
 def _drive(model: FixedPointMap, store: RunStore | SharedStore, progress: Progress, flag: StopFlag) -> RunResult:
+    model = on_devices(store.header.method, store.header.settings, model)
+    if isinstance(model.layout, DeviceLayout) and isinstance(store, RunStore):
+        with WrittenBehind(store, model.layout) as behind:
+            return _driven(model, behind, progress, flag)
+    return _driven(model, store, progress, flag)
+
+
+def _driven(
+    model: FixedPointMap, store: RunStore | SharedStore | WrittenBehind, progress: Progress, flag: StopFlag
+) -> RunResult:
     header = store.header
     layout = model.layout
     x0 = layout.pack(model.fields(store.state(-1)))

@@ -109,6 +109,23 @@ class Layout:
             fields[v.name][v.mask] = x[self.slices[v.name]]
         return fields
 
+    @property
+    def host(self) -> "Layout":
+        """That of the same vector as NumPy's."""
+        return self
+
+    def on_host(self, x: Any) -> np.ndarray:
+        """The vector as NumPy's, (n,): what a run keeps."""
+        return np.asarray(x)
+
+    def placed(self, x: Any) -> Any:
+        """A vector that a run kept, (n,), where the method's are."""
+        return x
+
+    def logged(self, x: Any) -> Any:
+        """What the store is given of the vector x: its fields."""
+        return self.unpack(x)
+
     @cached_property
     def inner(self) -> InnerProduct:
         """Volume-weighted inner product: its norm is the rms over variables and ocean, each

@@ -22,5 +22,6 @@ metadata are copies for readers, brought up to date as the run goes.
 from spinup.store.header import Header
 from spinup.store.run_store import RunStore
 from spinup.store.view import open_mean, open_run, open_state
+from spinup.store.written_behind import WrittenBehind
 
-__all__ = ["Header", "RunStore", "open_mean", "open_run", "open_state"]
+__all__ = ["Header", "RunStore", "WrittenBehind", "open_mean", "open_run", "open_state"]

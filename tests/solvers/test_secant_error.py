@@ -7,7 +7,7 @@ import pytest
 from problems import known_spectrum
 
 from solvers import Evaluate, InnerProduct, anderson, picard
-from solvers.secant_error import PAIRS, secant_error
+from solvers.secant_error import PAIRS, SecantError, secant_error
 
 SLOW = known_spectrum(np.concatenate([[0.999, 0.99, 0.9], np.linspace(-0.5, 0.5, 37)]), 5)
 SPREAD = known_spectrum(np.linspace(0.0, 0.99, 60), 3, normal=True)
@@ -75,3 +75,21 @@ def test_it_is_in_the_norm_of_the_inner_product():
 @pytest.mark.parametrize("count", [1, 3])
 def test_where_nothing_is_known_there_is_no_estimate(count):
     assert secant_error(np.ones((count, 4)), np.zeros((count, 4))) is None
+
+
+def test_the_same_of_vectors_of_another_library(xp):
+    """There the secants are kept from one estimate to the next, not formed anew."""
+    states, residuals = pairs(SPREAD, partial(anderson, depth=5), 25)
+    ours, theirs = SecantError(), SecantError()
+    for x, f in zip(states, residuals, strict=True):
+        wanted, found = ours.of(x, f), theirs.of(xp.asarray(x), xp.asarray(f))
+        assert (wanted is None) == (found is None)
+        if wanted is not None:
+            np.testing.assert_allclose(np.asarray(found), wanted, rtol=1e-6, atol=1e-9 * np.abs(wanted).max())
+
+
+def test_no_change_is_no_secant(xp):
+    estimates, x = SecantError(), xp.ones(3)
+    assert estimates.of(x, x) is None
+    assert estimates.of(x, x) is None
+    assert estimates.of(2 * x, 0.5 * x) is not None
