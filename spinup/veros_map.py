@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,6 +47,8 @@ from spinup.veros_slopes import Slopes, none_held, slope_shares, slopes_held
 
 GHOST_DIMS = ("xt", "yt", "xu", "yu")
 TIMESTEPS = "timesteps"
+LARGE = 1e9  # bytes of what does not change, above which it is no constant of the compiled program: of these compiling
+# makes several copies. Below, constants are a little faster.
 SEASONS = 2  # operators of a year whose forcing has seasons
 LEVELS = {"taum1": 0, "tau": 1, "taup1": 2}  # canonical order of the time levels
 
@@ -233,6 +235,9 @@ class VerosMap:
         self._setup = self._build(cls, settings or {})
         self._template = self._setup.state
         self._markov = [name for name, meta in self._template.var_meta.items() if meta.write_to_restart and meta.active]
+        with self._template.variables.unlock():  # in canonical order here, so that `start` needs no copy of them
+            for name, value in self._canonical({n: getattr(self._template.variables, n) for n in self._markov}).items():
+                setattr(self._template.variables, name, value)
         self._accelerate = self._check_tracers(accelerate)
         self.dt = float(self._template.settings.dt_tracer)
         self.period: Period = parse_period(period, dt=self.dt, days_per_year=days_per_year)
@@ -254,8 +259,7 @@ class VerosMap:
         """The setup's initial state (or the restart file's), time levels in canonical order."""
         if self._restart_file is not None:
             return self.read_restart(self._restart_file)
-        variables = self._template.variables
-        return dict(self._canonical({name: getattr(variables, name) for name in self._markov}))
+        return {name: getattr(self._template.variables, name) for name in self._markov}
 
     def prepare(self) -> None:
         """Compile the time loop, so that the first evaluation costs what every other does."""
@@ -632,11 +636,24 @@ class VerosMap:
     def _advance(self) -> Any:
         import jax
 
-        compiled = jax.jit(self.integrate)
+        template = self._template
+        leaves, structure = jax.tree_util.tree_flatten(template)
+        fixed = leaves if sum(value.nbytes for value in leaves) > LARGE else None
+
+        def integrate(fixed: Any, markov: State, steps: int, increments: State) -> State:
+            if fixed is None:
+                return self.integrate(markov, steps, increments)
+            self._template = jax.tree_util.tree_unflatten(structure, fixed)
+            try:
+                return self.integrate(markov, steps, increments)
+            finally:
+                self._template = template
+
+        compiled = jax.jit(integrate)
         if self._ranks:  # JAX loses the order of messages between ranks where it is compiled ahead of time
-            compiled(self.start(), 0, self._no_increments)
-            return compiled
-        return compiled.lower(self.start(), self.period.steps, self._no_increments).compile()
+            compiled(fixed, self.start(), 0, self._no_increments)
+            return partial(compiled, fixed)
+        return partial(compiled.lower(fixed, self.start(), self.period.steps, self._no_increments).compile(), fixed)
 
     def integrate(self, markov: State, steps: int, increments: State) -> State:
         """`steps` time steps of the Markov variables, to be traced, and at each the increments to all time levels of
