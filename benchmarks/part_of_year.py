@@ -35,7 +35,7 @@ def measured(case: str, steps: int) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     unknowns = model.layout.size
     if ranks is not None:
-        seconds, peak = ranks.largest(seconds), ranks.largest(peak)
+        seconds, peak = ranks.largest(seconds), int(ranks.largest(peak))
         unknowns = sum(ranks.comm.allgather(unknowns))
     year = model.years / model.step_years
     return {
