@@ -11,6 +11,7 @@ from scipy.sparse import csr_array, eye_array
 
 import spinup
 from solvers import Evaluate, Operator, StepOperator
+from spinup import veros_map
 from spinup.errors import ModelFailure, UsageError
 from spinup.methods import bind
 from spinup.store.view import open_state
@@ -411,3 +412,19 @@ def test_a_seasonal_run_goes_on_to_the_bit(tmp_path):
 def test_seasons_need_whole_years():
     with pytest.raises(UsageError, match="whole years"):
         VerosMap("acc_basic", period="90 days", seasonal=True)
+
+
+def test_what_does_not_change_may_be_given_to_the_program(monkeypatch):
+    """As for a large grid, where it is no constant of the program: the same steps but for rounding."""
+    case = spinup.load_case(Path(__file__).parent / "cases" / "small_acc.py")
+    constants, given = case.build(), case.build()
+    template = given._template
+    monkeypatch.setattr(veros_map, "LARGE", 0.0)
+    assert given._advance.args[0] is not None
+    assert given._template is template
+    monkeypatch.undo()
+    assert constants._advance.args == (None,)
+    later = [model.evaluate(model.start()) for model in (constants, given)]
+    for name, value in later[0].items():
+        size = max(float(np.max(np.abs(value))), 1e-10)
+        np.testing.assert_allclose(later[1][name] / size, np.asarray(value) / size, rtol=0, atol=1e-6, err_msg=name)

@@ -51,7 +51,7 @@ def test_it_is_the_run_of_one_process_and_goes_on_there(alone, tmp_path):
     np.testing.assert_array_equal(two.xt, one.xt)
     states = read_state(alone), read_state(run)
     for name, value in states[0].items():
-        size = np.max(np.abs(value), initial=1e-10)  # the tendency of a salinity that is uniform is rounding
+        size = max(float(np.max(np.abs(value))), 1e-10)  # the tendency of a salinity that is uniform is rounding
         np.testing.assert_allclose(states[1][name] / size, np.asarray(value) / size, rtol=0, atol=1e-5, err_msg=name)
 
 
