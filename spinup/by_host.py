@@ -12,8 +12,8 @@ from spinup.state import Layout
 def by_host(method: Callable[..., Flow], layout: Layout) -> Callable[..., Flow]:
     """The method; its vectors, in the host's order, are brought to the devices for every evaluation and back."""
 
-    def flow(x: Array, *, stop: Stop, checkpoint: Mapping[str, Any] | None = None) -> Flow:
-        own = method(layout.on_host(x), stop=stop, checkpoint=checkpoint)
+    def flow(x: Array, *, stop: Stop, checkpoint: Mapping[str, Any] | None = None, **settings: Any) -> Flow:
+        own = method(layout.on_host(x), stop=stop, checkpoint=checkpoint, **settings)
         reply: Any = None
         try:
             while True:
