@@ -24,6 +24,7 @@ import numpy as np
 
 import spinup
 from benchmarks.basin import basin
+from benchmarks.record import write_rows
 from solvers import StepOperator, lumping
 from solvers.chain_factors import chain_bytes, chain_factors, scaling
 from solvers.factors import Factors, refined
@@ -33,7 +34,6 @@ from solvers.memory import usable
 from solvers.petsc_factors import PetscFactors, options_given, row_scale
 from solvers.sparse_lu import superlu_factors, umfpack_factors
 from solvers.tendency import extended_matrix
-from spinup.provenance import git_state, machine
 
 RESULTS = Path(__file__).parent / "results" / "algebra.json"
 GRIDS = ("40x19", "68x33", "124x60", "214x104", "392x190")
@@ -178,7 +178,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) == 4 and arguments[0] == "--row":
         print(json.dumps(measured(*arguments[1:])))
         return
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
+    rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
     for kind, choices in CHOICES.items():
         for choice, grids in choices.items():
             for grid in grids:
@@ -187,9 +187,9 @@ def main(arguments: list[str]) -> None:
                 row = _row(kind, grid, choice)
                 print(json.dumps(row), flush=True)
                 key = kind, grid, choice
-                rest = [r for r in kept["rows"] if (r["operator"], r["grid"], r["choice"]) != key]
-                kept = {"machine": machine(), "git": git_state(None), "rows": [*rest, row]}
-                RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+                rest = [r for r in rows if (r["operator"], r["grid"], r["choice"]) != key]
+                rows = [*rest, row]
+                write_rows(RESULTS, rows)
 
 
 def _row(kind: str, grid: str, choice: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import spinup
+from spinup.run import OWN_START
 
 RESULTS = Path(__file__).parent / "results" / "global-4deg.json"
 YEARS = 20.0  # of direct integration before the others
@@ -45,7 +46,7 @@ def main(*folders: str) -> None:
     for folder in folders:
         run = spinup.open(folder)
         header = json.loads(run.attrs["header"])
-        if header["start"] == "the map's own start":
+        if header["start"] == OWN_START:
             rows += rows_of(run, "direct", 0.0)
         else:
             rows += rows_of(run, "auto" if header["method"] == "auto" else "direct after auto", total)

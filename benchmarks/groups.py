@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 import spinup
+from benchmarks.record import write_rows
 from spinup.distributed.groups import Groups, divided
 from spinup.distributed.ranks import everyone, in_group
-from spinup.provenance import git_state, machine
 
 RESULTS = Path(__file__).parent / "results" / "groups.json"
 CASE, MEMBERS, RANKS, REPEATS = "acc-coarse", 4, 2, 5
@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> None:
     done = subprocess.run(command, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True, check=True)
     rows = [json.loads(done.stdout.strip().splitlines()[-1])]
     print(json.dumps(rows))
-    RESULTS.write_text(json.dumps({"machine": machine(), "git": git_state(None), "rows": rows}, indent=1) + "\n")
+    write_rows(RESULTS, rows)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from time import perf_counter
 from typing import Any
 
 import spinup
+from benchmarks.record import write_rows
 from spinup.distributed.ranks import several
-from spinup.provenance import git_state, machine
 
 RESULTS = Path(__file__).parent / "results" / "part-of-year.json"
 
@@ -37,16 +37,15 @@ def measured(case: str, steps: int) -> dict[str, Any]:
     if ranks is not None:
         seconds, peak = ranks.largest(seconds), int(ranks.largest(peak))
         unknowns = sum(ranks.comm.allgather(unknowns))
-    year = model.years / model.step_years
     return {
         "case": case,
         "ranks": 1 if ranks is None else ranks.size,
         "unknowns": unknowns,
         "state_bytes_a_rank": sum(int(value.nbytes) for value in state.values()),
         "steps": steps,
-        "steps_a_year": round(year / model.years),
+        "steps_a_year": round(1 / model.step_years),
         "step_s": seconds / steps,
-        "year_hours": seconds / steps * year / model.years / 3600,
+        "year_hours": seconds / steps / model.step_years / 3600,
         "set_up_s": ready - began,
         "peak_bytes_a_rank": peak,
     }
@@ -61,7 +60,7 @@ def main(case: str, steps: str) -> None:
     before = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
     key = row["case"], row["ranks"]
     rows = sorted([*(r for r in before if (r["case"], r["ranks"]) != key), row], key=lambda r: (r["case"], r["ranks"]))
-    RESULTS.write_text(json.dumps({"machine": machine(), "git": git_state(None), "rows": rows}, indent=1) + "\n")
+    write_rows(RESULTS, rows)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.page import write_page
+from spinup.provenance import git_state, machine
 
 Row = dict[str, Any]
 
@@ -20,6 +21,12 @@ def record(file: Path, case: str, rows: Sequence[Row], stamp: Row, order: Sequen
     found = {"case": case, **stamp, "rows": merged(before, [stamp | row for row in rows], order)}
     file.write_text(json.dumps(found, indent=1) + "\n")
     write_page(file.with_suffix(".html"), found)
+
+
+def write_rows(file: Path, rows: Sequence[Row]) -> None:
+    """Rows of a benchmark that is of no case, with the machine and the commit that they are of."""
+    found = {"machine": machine(), "git": git_state(None), "rows": rows}
+    file.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def merged(before: Row | None, rows: Sequence[Row], order: Sequence[str]) -> list[Row]:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.anderson_overhead import held, timed
+from benchmarks.record import write_rows
 from solvers import Checkpoint, InnerProduct, anderson
-from spinup.provenance import git_state, machine
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 UNKNOWNS, DEPTH = 5_000_000, 10
@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> None:
             if ranks not in best or row["step_s"] < best[ranks]["step_s"]:
                 best[ranks] = row
     rows = [best[ranks] for ranks in sorted(best)]
-    RESULTS.write_text(json.dumps({"machine": machine(), "git": git_state(None), "rows": rows}, indent=1) + "\n")
+    write_rows(RESULTS, rows)
 
 
 if __name__ == "__main__":

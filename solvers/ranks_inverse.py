@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers.any_rate import AnyRate
 from solvers.chain_factors import SingularMatrix
 from solvers.lumping import lumped_levels
 from solvers.petsc_factors import LARGE, PetscFactors, in_words, row_scale
@@ -19,7 +20,7 @@ from solvers.rows import Rows
 LINEAR_TOLERANCE = 1e-8  # of the linear solve, in rows scaled to a largest entry of one
 
 
-class RanksInverse:
+class RanksInverse(AnyRate):
     """P_s^-1 as `solvers.tendency.TendencyInverse` has it; every method is to be called by all ranks.
 
     Raises SingularMatrix, on all ranks or on none.
@@ -28,9 +29,8 @@ class RanksInverse:
     def __init__(self, operator: StepOperator, rate: float = 0.0, tolerance: float = LINEAR_TOLERANCE) -> None:
         self._operator, self._tolerance = operator, tolerance
         self._extended = Extended(operator)
-        self._own = self._extended.at(rate)
+        self._own = self._matrix_at(rate)
         self._factors = self._factorised(self._own)
-        self._other: tuple[np.ndarray, Any, PetscFactors] | None = None  # a rate, its matrix, its factors
 
     def __call__(
         self,
@@ -44,29 +44,21 @@ class RanksInverse:
         tolerance = tolerance or self._tolerance
         right = self._extended.right(r * (self._operator.steps / (steps or self._operator.steps)))
         if rate is None:
-            z = self._factors.solve(self._own, right, tolerance)
+            z = self._solved(self._own, self._factors, right, tolerance)
         else:
             z = self._at_another(rate, right, tolerance)
         if z is None:
             raise SingularMatrix("the iterations did not get there: the operator is nearly singular")
         return z[: len(r)] - r
 
-    def _at_another(self, rate: float | np.ndarray, right: np.ndarray, tolerance: float) -> np.ndarray | None:
-        """As `TendencyInverse` has it."""
-        other = self._other is None or not np.array_equal(self._other[0], rate)
-        if self._operator.inner.any(other):
-            matrix = self._extended.at(rate)
-            z = self._factors.solve(matrix, right, tolerance)
-            if z is not None:
-                return z
-            self._other = None
-            self._other = np.array(rate), matrix, self._factorised(matrix)
-        assert self._other is not None
-        _, matrix, factors = self._other
-        return factors.solve(matrix, right, tolerance)
+    def _matrix_at(self, rate: float | np.ndarray) -> Any:
+        return self._extended.at(rate)
 
     def _factorised(self, matrix: Any) -> PetscFactors:
         return PetscFactors(matrix, self._extended.comm, self._extended.levels)
+
+    def _solved(self, matrix: Any, factors: PetscFactors, right: np.ndarray, tolerance: float) -> np.ndarray | None:
+        return factors.solve(matrix, right, tolerance)
 
 
 def ranks_sentence(operator: StepOperator) -> str:

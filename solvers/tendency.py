@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from solvers.any_rate import AnyRate
 from solvers.chain_factors import SingularMatrix, scaling
 from solvers.factors import REFINEMENT, Factors, factorise, memory_sentence, refined
 from solvers.lumping import Cells
@@ -23,7 +24,7 @@ from solvers.rows import Rows
 Inverse = Callable[..., np.ndarray]  # as TendencyInverse is called
 
 
-class TendencyInverse:
+class TendencyInverse(AnyRate):
     """P_s^-1 of the header, factorised at one rate s and applied at any. tolerance: of the linear solve.
 
     Another rate than that of the factors is solved for by Krylov iterations that they precondition, or where these do
@@ -33,10 +34,9 @@ class TendencyInverse:
     def __init__(self, operator: StepOperator, rate: float = 0.0, tolerance: float = LINEAR_TOLERANCE) -> None:
         self._operator, self._tolerance = operator, tolerance
         self._left = operator.left
-        self._own = extended_matrix(operator, rate)
-        self._factors = self._factorise(self._own)
+        self._own = self._matrix_at(rate)
+        self._factors = self._factorised(self._own)
         self._rows, _ = scaling(self._own)
-        self._other: tuple[np.ndarray, Any, Factors] | None = None  # a rate, its matrix, its factors
 
     def __call__(
         self,
@@ -58,7 +58,7 @@ class TendencyInverse:
         elif self._factors.exact:
             z = self._factors(right)
         else:
-            z = refined(self._own, self._factors, right, tolerance, self._rows)
+            z = self._solved(self._own, self._factors, right, tolerance)
         if z is None or not np.isfinite(z).all():
             approximate = self._factors.dimension > REFINEMENT
             raise SingularMatrix(
@@ -66,20 +66,14 @@ class TendencyInverse:
             )
         return z[:n] - r
 
-    def _at_another(self, rate: float | np.ndarray, right: np.ndarray, tolerance: float) -> np.ndarray | None:
-        """The solution at a rate that need not be that of the factors; None where the iterations do not get there."""
-        if self._other is None or not np.array_equal(self._other[0], rate):
-            matrix = extended_matrix(self._operator, rate)
-            z = refined(matrix, self._factors, right, tolerance, self._rows)
-            if z is not None:
-                return z
-            self._other = None  # not both at once in memory
-            self._other = np.array(rate), matrix, self._factorise(matrix)
-        _, matrix, factors = self._other
-        return refined(matrix, factors, right, tolerance, self._rows)
+    def _matrix_at(self, rate: float | np.ndarray) -> Any:
+        return extended_matrix(self._operator, rate)
 
-    def _factorise(self, matrix: Any) -> Factors:
+    def _factorised(self, matrix: Any) -> Factors:
         return factorise(matrix, *what_is_lumped(self._operator))
+
+    def _solved(self, matrix: Any, factors: Factors, right: np.ndarray, tolerance: float) -> np.ndarray | None:
+        return refined(matrix, factors, right, tolerance, self._rows)
 
 
 def extended_matrix(operator: StepOperator, rate: float | np.ndarray = 0.0) -> Any:

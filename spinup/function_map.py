@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from solvers import StepOperator
+from solvers.fused import is_jax
 from spinup.compilation import use_compilation_cache
 from spinup.device_layout import DeviceLayout, shardings_of
 from spinup.devices import check_devices
@@ -125,7 +126,7 @@ class FunctionMap:
         if jit:
             _double_precision()
         self._shelf = _Shelf(start)
-        self._jax = jit or any(_is_jax(value) for value in self._shelf.values.values())
+        self._jax = jit or any(is_jax(value) for value in self._shelf.values.values())
         self._jit = jit
         self._tendency, self._jvp = tendency, jvp
         self._bare_function = function
@@ -322,7 +323,7 @@ class FunctionMap:
         result = {}
         for name, value in out.items():
             self._check_returned(name, value, who)
-            result[name] = value if _is_jax(value) else np.array(value)
+            result[name] = value if is_jax(value) else np.array(value)
         if not self._finite_on_device(result):
             for name in result:
                 self._check_finite(name, result[name], who)
@@ -554,7 +555,7 @@ class FunctionMap:
 
     def _finite_on_device(self, state: State) -> bool:
         """Whether all of it is JAX's and finite in the ocean: one number comes to the host. False says nothing."""
-        if not self._shardings or not all(_is_jax(value) for value in state.values()):
+        if not self._shardings or not all(is_jax(value) for value in state.values()):
             return False
         values = {n: self._placed(n, v) for n, v in state.items() if np.issubdtype(v.dtype, np.inexact)}
         return bool(self._all_finite({n: self._sea[n] for n in values}, values))
@@ -563,7 +564,7 @@ class FunctionMap:
         """Words for the first ocean cell that is not finite, or None."""
         if not np.issubdtype(value.dtype, np.inexact):
             return None
-        if _is_jax(value):
+        if is_jax(value):
             import jax.numpy as jnp
 
             if bool(jnp.isfinite(value).all()):  # on the device: the whole field need not come to the host
@@ -601,7 +602,7 @@ class FunctionMap:
         """An array on the devices that the start has its variable on."""
         import jax
 
-        own = value if _is_jax(value) else np.array(value)  # JAX may work in the memory of NumPy's arrays
+        own = value if is_jax(value) else np.array(value)  # JAX may work in the memory of NumPy's arrays
         return jax.device_put(own, self._shardings[name])
 
     @cached_property
@@ -695,14 +696,10 @@ def _is_array(value: Any) -> bool:
 
 
 def _array(name: str, value: Any) -> Any:
-    array = value if _is_jax(value) else np.asarray(value)
+    array = value if is_jax(value) else np.asarray(value)
     if array.dtype == object or array.dtype.kind in "USmM":
         raise UsageError(f"start: {name!r} is of type {array.dtype}, not a number: leave it out of the state")
     return array
-
-
-def _is_jax(value: Any) -> bool:
-    return type(value).__module__.startswith(("jax", "jaxlib"))  # without importing JAX
 
 
 def _double_precision() -> None:

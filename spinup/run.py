@@ -45,6 +45,8 @@ from spinup.store.journal import last_error, last_interval, read_journal
 from spinup.store.view import read_state
 from spinup.tolerance import converged_below, parse_tolerance
 
+OWN_START = "the map's own start"  # what a run's header says of a start that was not given
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -202,7 +204,7 @@ def _begin(
         other = _my_part(other, model)
     origin = "given in Python" if isinstance(start, Mapping) else str(start)
     first = model.start() if other is None else together(ranks, lambda: _fitting(other, model, origin))
-    origin = "the map's own start" if other is None else origin
+    origin = OWN_START if other is None else origin
     if change is not None:
         first, origin = change.of(model, first), f"{origin}, {change.words}"
     together(ranks, lambda: model.layout.check_start(model.fields(first)))

@@ -28,7 +28,7 @@ from spinup.store.creation import lay_out, new_run, volumes
 from spinup.store.disk import on_disk
 from spinup.store.journal import Record
 from spinup.store.run_store import evaluation_arrays, tangent_arrays
-from spinup.store.tree import Later, read_tree
+from spinup.store.tree import Later, are_vectors, read_tree
 
 T = TypeVar("T")
 N = TypeVar("N", float, int)
@@ -153,7 +153,7 @@ class SharedStore:
 
     def _vectors(self, state: Mapping[str, Any]) -> list[str]:
         """The names of what is a vector on every rank, or a list of them."""
-        mine = np.array([float(_are_vectors(value, self._model.layout.size)) for value in state.values()])
+        mine = np.array([float(are_vectors(value, self._model.layout.size)) for value in state.values()])
         on = self._ranks.total(mine) if mine.size else mine
         return [name for name, count in zip(state, on, strict=True) if count == self._ranks.size]
 
@@ -267,12 +267,6 @@ class SharedStore:
 def _without_files(record: Record) -> Record:
     """What all ranks need to know of a record: not the chunks of all of them."""
     return {key: value for key, value in record.items() if key != "files"}
-
-
-def _are_vectors(value: Any, size: int) -> bool:
-    """Whether a value of a checkpoint is a vector of this size, or a list of some."""
-    some = value if isinstance(value, (list, tuple)) else [value]
-    return bool(some) and all(np.shape(v) == (size,) for v in some)
 
 
 def _rows(number: int | None) -> list[tuple[int, ...]]:

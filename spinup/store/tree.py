@@ -64,6 +64,12 @@ def laid_out(value: Any) -> Later:
     return Later(array.shape, array.dtype, tuple(max(1, n) for n in array.shape))
 
 
+def are_vectors(value: Any, size: int) -> bool:
+    """Whether a value is a vector of this size, or a list of some."""
+    some = value if isinstance(value, (list, tuple)) else [value]
+    return bool(some) and all(np.shape(v) == (size,) for v in some)
+
+
 def read_tree(group: Any, without: Collection[str] = ()) -> dict[str, Any]:
     """What `write_tree` was given, but for these arrays; arrays as NumPy's."""
     tree: dict[str, Any] = dict(group.attrs["values"])

@@ -23,6 +23,7 @@ from spinup.device_layout import DeviceLayout
 from spinup.state import Fields, State
 from spinup.store.journal import Record
 from spinup.store.run_store import RunStore
+from spinup.store.tree import are_vectors
 
 KEPT = "on_devices"  # names in a checkpoint, of vectors and lists of them; of a run made by NumPy it has none
 
@@ -99,7 +100,7 @@ class WrittenBehind:
         if state is None:
             return count, None
         kept = state.pop(KEPT, None)
-        names = [n for n, v in state.items() if _as_long(v, self._layout.size)] if kept is None else kept.split()
+        names = [n for n, v in state.items() if are_vectors(v, self._layout.size)] if kept is None else kept.split()
         return count, state | {name: _each(self._layout.placed, state[name]) for name in names}
 
     def cut(self, count: int) -> None:
@@ -123,12 +124,6 @@ def _is_vector(value: Any) -> bool:
     import jax
 
     return bool(value) and isinstance(value[0], jax.Array) if isinstance(value, list) else isinstance(value, jax.Array)
-
-
-def _as_long(value: Any, size: int) -> bool:
-    """Whether it is an array of this length, or a list of such."""
-    one = value[0] if isinstance(value, list) and value else value
-    return getattr(one, "shape", None) == (size,)
 
 
 def _each(change: Callable[[Any], Any], value: Any) -> Any:

@@ -18,4 +18,5 @@ if __name__ == "__main__":
         else:
             spinup.run(CASE, out=path, budget=budget, store=STORE)
     except SpinupError as error:
-        print(f"rank {world().rank}: {type(error).__name__}: {error}", flush=True)
+        # Text and line's end in one piece: between two, another rank's may come.
+        sys.stdout.write(f"rank {world().rank}: {type(error).__name__}: {error}\n")
