@@ -20,17 +20,13 @@ from typing import Any
 import numpy as np
 
 import spinup
+from benchmarks.measure import ONE_THREAD
 from benchmarks.record import write_rows
 from spinup.distributed.groups import Groups, divided
 from spinup.distributed.ranks import everyone, in_group
 
 RESULTS = Path(__file__).parent / "results" / "groups.json"
 CASE, MEMBERS, RANKS, REPEATS = "acc-coarse", 4, 2, 5
-ONE_THREAD = {
-    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
 
 
 class WithClock:

@@ -9,6 +9,12 @@ import numpy as np
 
 from benchmarks.peers import PEERS, Map
 
+ONE_THREAD = {  # in the environment of a rank, so that several do not share a core
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
 
 def installed(methods: Sequence[str]) -> Iterator[str]:
     """Those of the methods and peers that can be run here; says of the others that they are left out."""

@@ -118,6 +118,8 @@ class StepOperator:
         """M, also where it is I."""
         if self.implicit is not None:
             return self.implicit
+        if isinstance(self.matrix, Rows):
+            return self.matrix.identity()
         from scipy.sparse import eye_array
 
         return eye_array(self.matrix.shape[0])

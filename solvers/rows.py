@@ -49,6 +49,13 @@ class Rows:
         many: (ranks + 1,)."""
         return np.concatenate([[0], np.cumsum(self.comm.allgather(mine))])
 
+    def identity(self) -> "Rows":
+        """The rows of I, of a matrix that is square."""
+        from scipy.sparse import eye_array
+
+        rows, columns = self.shape
+        return Rows(eye_array(rows, columns, k=int(self.firsts(rows)[self.comm.Get_rank()]), format="csr"), self.comm)
+
     def _made(self, work: Callable[[Any], Any]) -> "Rows":
         return Rows(work(self.own), self.comm)
 

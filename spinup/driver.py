@@ -22,6 +22,7 @@ from solvers import (
     Stop,
     Tangent,
 )
+from spinup.distributed.ranks import PATIENCE
 from spinup.distributed.shared_store import SharedStore
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.estimate import ErrorEstimator
@@ -31,7 +32,6 @@ from spinup.stopping import StopFlag
 from spinup.store import RunStore, WrittenBehind
 from spinup.store.journal import Record
 
-PATIENCE = 20.0  # seconds that a rank whose model failed waits for the others, beside the longest evaluation so far
 REPLAY_TOLERANCE = 1e-10  # of the variable's largest value; a replayed request that differs by more is another request
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
+from math import prod
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,12 +16,17 @@ from spinup.compilation import use_compilation_cache
 from spinup.device_layout import DeviceLayout, shardings_of
 from spinup.devices import check_devices
 from spinup.distributed.groups import Groups, unfailing
-from spinup.errors import ModelFailure, UsageError
+from spinup.distributed.ranks import PATIENCE, together
+from spinup.distributed.split import Split
+from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.local_step import Derivative, Differences, Linearised, Shared, StepJacobian
 from spinup.maps import Content, DiagnosticSpec, checked_control_variates, parted
+from spinup.patch import Patch
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
 from spinup.tangent import JaxTangent
+
+T = TypeVar("T")
 
 #: A function that raises one of these met numbers it could not go on with: the model failed, not the program.
 NUMERICAL_ERRORS = (ArithmeticError, np.linalg.LinAlgError)
@@ -131,6 +138,7 @@ class FunctionMap:
         self._tendency, self._jvp = tendency, jvp
         self._bare_function = function
         self._groups: Groups | None = None
+        self._split: Split | None = None
         self._linearised: Linearised
         self._step, self._steps = step, _checked_steps(tendency, step, steps)
         self.has_operator = tendency is not None or step is not None
@@ -195,22 +203,60 @@ class FunctionMap:
             return self._operator_of_step(state)
         if self._tendency is None:
             raise UsageError(f"{self.name} says nothing of its Jacobian: give FunctionMap a `tendency` or a `step`")
+        matrix = self._together(f"tendency of {self.name}", lambda: self._matrix_of_tendency(state))
+        return StepOperator(self._patch.rows(matrix), 1)
+
+    def _matrix_of_tendency(self, state: State) -> Any:
         from scipy.sparse import csr_array
 
-        matrix, n = csr_array(self._tendency(self._nested(state))), self.layout.size
-        if matrix.shape != (n, n):
-            raise UsageError(f"tendency of {self.name} has shape {matrix.shape}, the vector is of {n} numbers")
+        assert self._tendency is not None
+        matrix, own = csr_array(self._tendency(self._nested(state))), self.layout.size
+        number = self._patch.first(own)[1]
+        if matrix.shape != (own, number):
+            its = "the vector is" if self._split is None else f"this rank has {own} numbers of a vector that is"
+            raise UsageError(f"tendency of {self.name} has shape {matrix.shape}, {its} of {number} numbers")
         if not np.isfinite(matrix.data).all():
             raise UsageError(f"tendency of {self.name} is not finite")
-        return StepOperator(matrix, 1)
+        return matrix
 
     def _operator_of_step(self, state: State) -> StepOperator:
-        from scipy.sparse import csr_array, eye_array
-
         if not self._jacobian.found:  # at the start, so that a run that is resumed finds the same
             self._jacobian.find(self._start)
-        jacobian = self._jacobian(state)
-        return StepOperator(csr_array(jacobian - eye_array(self.layout.size)), self._steps)
+        return StepOperator(self._jacobian.minus_one(self._jacobian(state)), self._steps)
+
+    def split_over(self, split: Split) -> None:
+        """Know of the ranks that have the other cells, which what was given exchanges numbers with: the operator is of
+        all ranks then, its matrices `solvers.rows.Rows`. A `tendency` gives this rank's rows; its columns are the
+        unknowns of all ranks, those of the first rank first."""
+        self._split = split
+
+    @property
+    def _patch(self) -> Patch:
+        return Patch({}, 0, self._split)
+
+    @cached_property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where the unknowns of this rank are in the order of a single process, each a number that grows with that
+        order; and none of a border."""
+        found, before = [], 0
+        for v in self.layout.variables:
+            found.append(before + self._patch.places(v.shape, v.dims)[v.mask])
+            before += prod(self._patch.whole(v.shape, v.dims))
+        return np.concatenate(found), np.empty(0, int)
+
+    def _together(self, who: str, work: Callable[[], T]) -> T:
+        """What work by all ranks gives this one. Raises what is wrong on one of them on all: what its author's code
+        raises is a UsageError."""
+
+        def told() -> T:
+            try:
+                return work()
+            except SpinupError:
+                raise
+            except Exception as error:
+                raise UsageError(f"{who} raised {type(error).__name__}: {error}") from error
+
+        return work() if self._split is None else together(self._split.ranks, told, PATIENCE)
 
     @property
     def on_groups(self) -> Callable[[Groups], None] | None:
@@ -238,7 +284,8 @@ class FunctionMap:
             unfailing(self._groups.each("linearise", [(state,)] * self._groups.number))
             return Shared(self._linearised, self._groups)
 
-        return StepJacobian(self.layout.host, linearise, who=f"step of {self.name}", precision=self._precision)
+        layout = replace(self.layout.host, split=self._split)
+        return StepJacobian(layout, linearise, who=f"step of {self.name}", precision=self._precision)
 
     @property
     def _precision(self) -> float:
@@ -249,9 +296,10 @@ class FunctionMap:
     def _linearise(self) -> Callable[[State], Linearised]:
         """A state to the derivative of `step`: by JAX where the function is compiled and it can, or by differences."""
         assert self._step is not None
-        layout = self.layout.host
+        layout = replace(self.layout.host, split=self._split)
         who, step, precision = f"step of {self.name}", self._step, self._precision
-        tangent = JaxTangent(self._by_name(step, who), self._accelerate) if self._jit else None
+        whole = self._jit and self._split is None  # what exchanges numbers with other ranks takes one direction
+        tangent = JaxTangent(self._by_name(step, who), self._accelerate) if whole else None
         if tangent is not None and not tangent.exists_at(self._start):
             tangent = None
         compiled = _Compiled(step) if self._jit else step
@@ -262,7 +310,8 @@ class FunctionMap:
                 return Derivative(layout, tangent, at, precision)
 
             def after(moved: State) -> Fields:
-                return {n: np.asarray(field) for n, field in self.fields(self._applied(compiled, who, moved)).items()}
+                found = self._together(who, lambda: self._applied(compiled, who, moved))
+                return {n: np.asarray(field) for n, field in self.fields(found).items()}
 
             return Differences(layout, after, at, precision)
 

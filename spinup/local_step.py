@@ -18,6 +18,7 @@ import numpy as np
 from scipy.sparse import coo_array, csr_array, diags_array
 
 from spinup.distributed.groups import Groups, unfailing
+from spinup.distributed.numbering import Numbering
 from spinup.errors import ModelFailure, UsageError
 from spinup.state import Fields, Layout, State
 from spinup.stencil import Offset, Stencil, stencil_of
@@ -64,8 +65,8 @@ class Differences:
         self._size = 512 * np.sqrt(precision)
         self._before = step(at)
         self.tolerance = min(0.1, 32 * self._size)
-        largest = [np.abs(self._before[v.name][v.mask]).max() / v.scale for v in layout.variables]
-        self.negligible = 8 * precision * np.array(largest) / self._size
+        largest = [np.abs(self._before[v.name][v.mask]).max(initial=0.0) / v.scale for v in layout.variables]
+        self.negligible = 8 * precision * layout.largest_of(np.array(largest)) / self._size
 
     def __call__(self, directions: np.ndarray) -> np.ndarray:
         return np.stack([self._answer(direction) for direction in directions])
@@ -132,13 +133,21 @@ class StepJacobian:
                 "can only be found where all that are accelerated have one; give a `tendency` instead"
             )
         self._layout, self._linearise, self._who, self._precision = layout, linearise, who, precision
-        self._shape = shapes.pop()
+        self._own_shape = shapes.pop()
+        self._grid = Numbering(layout)
+        self._shape = self._grid.shape
         self._masks = np.stack([v.mask for v in layout.variables])
-        self._scales = np.concatenate([np.full(v.size, v.scale) for v in layout.variables])
+        sizes = np.diff(self._grid.ends, prepend=0)
+        scales = np.repeat([v.scale for v in layout.variables], sizes)
+        self._scales = self._grid.mine(scales), self._grid.through_ranks(scales)
         self._seen: list[set[Offset]] = [set() for _ in layout.variables]
         self._stencils: list[Stencil] = []
         self._taken, self._counted = 0, 0
         self._missed = ""
+
+    def minus_one(self, jacobian: Sparse) -> Any:
+        """J - I of a J that was found here, as the operator of a step has it: `solvers.rows.Rows` on ranks."""
+        return self._grid.patch.rows(csr_array(jacobian - self._grid.identity()))
 
     @property
     def found(self) -> bool:
@@ -153,8 +162,8 @@ class StepJacobian:
     def find(self, state: State) -> None:
         """Find the stencil at a state. Raises UsageError where the step is not local."""
         at = self._at(state)
-        for index, v in enumerate(self._layout.variables):
-            self._sample(at, index, _samples(v.mask))
+        for index in range(len(self._seen)):
+            self._sample(at, index, _samples(self._grid.masks[index]))
         self._stencils = self._widest()
         operator = sum(self._colours(index).max() + 1 for index in range(len(self._stencils)))
         self._counted = self._taken + int(operator) + 1 + at.base
@@ -174,7 +183,8 @@ class StepJacobian:
             matrix = sum(probed[key] for key in enumerate(self._stencils))
             if self._is_complete(at, matrix):
                 self._counted, self._taken = self._taken, 0
-                return csr_array(diags_array(self._scales) @ matrix @ diags_array(1 / self._scales))
+                own, all_ = self._scales
+                return csr_array(diags_array(own) @ matrix @ diags_array(1 / all_))
         raise UsageError(
             f"{self._who} is not local, or not alike enough all over the grid: after {ROUNDS} searches a cell still "
             f"answers to others than those known; {self._missed}. Give a `tendency` instead"
@@ -184,18 +194,23 @@ class StepJacobian:
 
     def _sample(self, at: Linearised, index: int, cells: np.ndarray) -> None:
         """Note where the cells are that answer to each of some cells, (m, dimensions), of a variable."""
+        seen: set[Offset] = set()
         for part in _parts(len(cells), at.batch):
             some = cells[part]
-            directions = np.zeros((len(some), len(self._seen), *self._shape))
-            directions[(np.arange(len(some)), index, *some.T)] = 1.0
-            for cell, answer in zip(some, self._answers(at, directions), strict=True):
-                targets = np.argwhere(self._answering(at, answer).any(axis=0))
-                self._seen[index] |= {tuple(int(o) for o in offset) for offset in cell - targets}
+            directions = np.zeros((len(some), len(self._seen), *self._own_shape))
+            here = some - self._grid.origin
+            mine = ((here >= 0) & (here < self._own_shape)).all(axis=1)
+            directions[(np.flatnonzero(mine), index, *here[mine].T)] = 1.0
+            for cell, answers in zip(some, self._answering(at, self._answers(at, directions)), strict=True):
+                targets = np.argwhere(answers.any(axis=0)) + self._grid.origin
+                seen |= {tuple(int(o) for o in offset) for offset in cell - targets}
+        self._seen[index] |= self._layout.union(seen)
 
     def _answering(self, at: Linearised, answers: np.ndarray) -> np.ndarray:
         """Which numbers of answers, (..., variables, *shape), are more than rounding."""
         rank = len(self._shape)
-        least = np.abs(answers).max(axis=tuple(range(-rank, 0)), keepdims=True) * self._precision / 10
+        largest = self._layout.largest_of(np.abs(answers).max(axis=tuple(range(-rank, 0)), keepdims=True, initial=0.0))
+        least = largest * self._precision / 10
         return np.asarray(np.abs(answers) > np.maximum(least, at.negligible.reshape(-1, *[1] * rank)))
 
     def _widest(self) -> list[Stencil]:
@@ -214,36 +229,40 @@ class StepJacobian:
     # --- the matrix ------------------------------------------------------------------------------
 
     def _colours(self, index: int) -> np.ndarray:
-        """Colours of the ocean of a variable from 0, -1 on land."""
-        mask = self._layout.variables[index].mask
+        """Colours of the ocean of a variable from 0, -1 on land; of the whole grid."""
+        mask = self._grid.masks[index]
         found = np.full(self._shape, -1)
         found[mask] = np.unique(self._stencils[index].colours[mask], return_inverse=True)[1]
         return found
 
     def _columns(self, at: Linearised, index: int) -> Sparse:
-        """What the Jacobian has of a variable in its columns, in units of the scales, sparse (n, n)."""
-        numbers = list(self._layout.unpack(np.arange(self._layout.size), fill=-1).values())
+        """What the Jacobian has of a variable in its columns, in units of the scales, sparse (n, n): this rank's rows,
+        columns numbered through the ranks."""
+        grid, own = self._grid, list(self._layout.unpack(np.arange(self._layout.size), fill=-1).values())
         colours = self._colours(index)
-        answers = self._coloured(at, index, colours).reshape(colours.max() + 1, len(numbers), -1)
+        answers = self._coloured(at, index, colours).reshape(colours.max() + 1, len(own), -1)
         rows, columns, entries = [], [], []
-        for source in self._stencils[index].sources():
+        for source_of_any in self._stencils[index].sources():
+            source = source_of_any[grid.cells]
             cell = np.flatnonzero((source >= 0) & (colours.ravel()[source] >= 0))
-            column, colour = numbers[index].ravel()[source[cell]], colours.ravel()[source[cell]]
-            for target, number in enumerate(numbers):
+            column, colour = grid.numbers[index].ravel()[source[cell]], colours.ravel()[source[cell]]
+            for target, number in enumerate(own):
                 row, entry = number.ravel()[cell], answers[colour, target, cell]
                 keep = entry != 0
                 rows.append(row[keep])
                 columns.append(column[keep])
                 entries.append(entry[keep])
         where = (np.concatenate(rows), np.concatenate(columns))
-        return csr_array(coo_array((np.concatenate(entries), where), shape=(self._layout.size,) * 2))
+        return csr_array(coo_array((np.concatenate(entries), where), shape=(grid.size, grid.number)))
 
-    def _coloured(self, at: Linearised, index: int, colours: np.ndarray) -> np.ndarray:
-        """Answers to each colour of a variable, (colours, variables, *shape), 0 where they are rounding or on land."""
-        found = []
-        for part in _parts(colours.max() + 1, at.batch):
+    def _coloured(self, at: Linearised, index: int, whole: np.ndarray) -> np.ndarray:
+        """Answers to each colour of a variable, (colours, variables, *own shape), 0 where they are rounding or on
+        land."""
+        colours = self._grid.patch.mine(whole, self._layout.variables[0].dims)
+        found, number = [], whole.max() + 1
+        for part in _parts(number, at.batch):
             some = np.arange(part.start, part.stop)
-            directions = np.zeros((len(some), len(self._seen), *self._shape))
+            directions = np.zeros((len(some), len(self._seen), *self._own_shape))
             directions[:, index] = colours == some.reshape(-1, *[1] * len(self._shape))
             found.append(self._answers(at, directions))
         answers = np.concatenate(found)
@@ -254,12 +273,11 @@ class StepJacobian:
     def _is_complete(self, at: Linearised, matrix: Sparse) -> bool:
         """Whether the Jacobian says how all cells at once are answered. If not, the stencil is wider now; where it
         would be no wider the step is not smooth there, and the Jacobian is one of several."""
-        x = np.random.default_rng(0).uniform(0.5, 1.5, self._layout.size)  # no tracer turns negative
+        x = np.random.default_rng(0).uniform(0.5, 1.5, self._grid.number)  # no tracer turns negative
         wrong = self._error(at, matrix, x)
-        parts = self._layout.slices.values()
-        size = abs(matrix) @ x
-        least = [at.tolerance * size[p].max() + 8 * rounding for p, rounding in zip(parts, at.negligible, strict=True)]
-        allowed = np.concatenate([np.full(p.stop - p.start, a) for p, a in zip(parts, least, strict=True)])
+        sizes = np.split(self._grid.everywhere(abs(matrix) @ self._grid.through_ranks(x)), self._grid.ends[:-1])
+        least = [at.tolerance * size.max() + 8 * rounding for size, rounding in zip(sizes, at.negligible, strict=True)]
+        allowed = np.repeat(least, list(map(len, sizes)))
         failing = np.flatnonzero(np.abs(wrong) > allowed)
         if not failing.size:
             return True
@@ -275,7 +293,7 @@ class StepJacobian:
 
     def _try(self, at: Linearised, number: int) -> None:
         """Sample an unknown."""
-        index, cell = self._cell(number)
+        index, cell = self._grid.cell(number)
         self._sample(at, index, cell[None])
 
     def _search(self, at: Linearised, matrix: Sparse, x: np.ndarray, row: int, allowed: float) -> None:
@@ -294,11 +312,12 @@ class StepJacobian:
             x[missed] = 0.0
 
     def _error(self, at: Linearised, matrix: Sparse, x: np.ndarray) -> np.ndarray:
-        """What the Jacobian leaves of the answer to x, (n,)."""
-        fields = self._layout.unpack(x, fill=0.0)
+        """What the Jacobian leaves of the answer to x, (n,); both of all ranks, in the order of a single process."""
+        fields = self._layout.unpack(self._grid.mine(x), fill=0.0)
         direction = np.stack([fields[v.name] for v in self._layout.variables])
         answer = self._answers(at, direction[None])[0]
-        return self._layout.pack({v.name: a for v, a in zip(self._layout.variables, answer, strict=True)}) - matrix @ x
+        own = self._layout.pack({v.name: a for v, a in zip(self._layout.variables, answer, strict=True)})
+        return self._grid.everywhere(own - matrix @ self._grid.through_ranks(x))
 
     def _culprit(self, at: Linearised, matrix: Sparse, x: np.ndarray, row: int, wrong: float) -> int:
         """The unknown to which the answer of number `row` is most wrong in the Jacobian, by halves of all unknowns."""
@@ -325,20 +344,12 @@ class StepJacobian:
         """Answers on the ocean, 0 on land. Raises ModelFailure where they are not finite."""
         self._taken += len(directions)
         answers = np.where(self._masks, at(directions), 0.0)
-        if not np.isfinite(answers).all():
+        if self._layout.any(not np.isfinite(answers).all()):
             raise ModelFailure(f"the perturbed steps of {self._who.removeprefix('step of ')} are not finite")
         return answers
 
-    def _cell(self, number: int) -> tuple[int, np.ndarray]:
-        """The variable of an unknown, and its cell."""
-        for index, v in enumerate(self._layout.variables):
-            part = self._layout.slices[v.name]
-            if number < part.stop:
-                return index, np.argwhere(v.mask)[number - part.start]
-        raise IndexError(number)
-
     def _named(self, number: int) -> str:
-        index, cell = self._cell(number)
+        index, cell = self._grid.cell(number)
         v = self._layout.variables[index]
         return f"{v.name} at {self._place(v.dims, cell)}"
 

@@ -63,6 +63,10 @@ class Patch:
         counts = self.split.ranks.comm.allgather(mine)
         return sum(counts[: self.split.ranks.rank]), sum(counts)
 
+    def origin(self, shape: tuple[int, ...], dims: tuple[str, ...]) -> tuple[int, ...]:
+        """Where in the whole grid this rank's block, of this shape, begins."""
+        return tuple(0 for _ in shape) if self.split is None else tuple(s.start or 0 for s in self.split.place(dims))
+
     def places(self, shape: tuple[int, ...], dims: tuple[str, ...]) -> np.ndarray:
         """The flat index in the whole grid of each own cell, of this shape."""
         whole = self.whole(shape, dims)

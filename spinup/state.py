@@ -8,7 +8,7 @@ the last evaluation. The `Layout` knows the accelerated ones on their grid; land
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from spinup.errors import ModelFailure, UsageError
 
 if TYPE_CHECKING:
     from spinup.distributed.split import Split
+
+T = TypeVar("T")
 
 State = dict[str, Any]
 Fields = dict[str, Any]
@@ -153,6 +155,14 @@ class Layout:
     def largest(self, mine: float) -> float:
         """The largest of the ranks' numbers."""
         return mine if self.split is None else self.split.ranks.largest(mine)
+
+    def largest_of(self, mine: np.ndarray) -> np.ndarray:
+        """The largest of the ranks' numbers, of each in an array."""
+        return mine if self.split is None else np.max(self.split.ranks.comm.allgather(mine), axis=0)
+
+    def union(self, mine: set[T]) -> set[T]:
+        """Of the ranks' sets."""
+        return mine if self.split is None else set().union(*self.split.ranks.comm.allgather(mine))
 
     def any(self, flag: bool) -> bool:
         """Whether it is so on any rank."""

@@ -2,7 +2,7 @@
 
 The whole time step is traced once and put in `jax.lax.scan`. Two things stand in its way and are
 taken out while it is traced: the `if` on a traced value in `sanity_check` (a blow-up is found at the
-end of the period instead), and the diagnostics, which write files.
+end of the period instead, and so is one that stays finite), and the diagnostics, which write files.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
+from math import isfinite
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,6 +50,9 @@ GHOST_DIMS = ("xt", "yt", "xu", "yu")
 TIMESTEPS = "timesteps"
 LARGE = 1e9  # bytes of what does not change, above which it is no constant of the compiled program: of these compiling
 # makes several copies. Below, constants are a little faster.
+#: By variable the largest value that an ocean can have, far beyond what it has, and its units. A prognostic eddy energy
+#: can grow for years while all numbers are finite.
+MOST = dict.fromkeys(("u", "v"), (100.0, "m s-1")) | dict.fromkeys(("eke", "tke"), (10000.0, "m2 s-2"))
 SEASONS = 2  # operators of a year whose forcing has seasons
 LEVELS = {"taum1": 0, "tau": 1, "taup1": 2}  # canonical order of the time levels
 
@@ -266,12 +270,12 @@ class VerosMap:
         _ = self._advance
 
     def evaluate(self, state: State) -> State:
-        """The full state one period later. Raises ModelFailure where the velocity is not finite."""
+        """The full state one period later. Raises ModelFailure where it is no ocean's any more (`MOST`)."""
         return self.advance(state, self.period.steps)
 
     def advance(self, state: State, steps: int, toward: Fields | None = None) -> State:
         """The full state `steps` time steps later; with `toward`, the change of the accelerated variables to these is
-        added to the tracers bit by bit, a share a step. Raises ModelFailure where the velocity is not finite."""
+        added to the tracers bit by bit, a share a step. Raises ModelFailure as `evaluate` does."""
         import jax.numpy as jnp
 
         increments = self._no_increments
@@ -280,8 +284,11 @@ class VerosMap:
             increments = {n: self._share(jnp.asarray((toward[n] - now[n]) / steps)) for n in self._accelerate}
         begin, done = (state, 0) if toward is not None else self._on_the_way(state, steps)
         out = dict(self._advance(begin, steps - done, increments))
-        if not bool(jnp.isfinite(out["u"]).all()):
-            raise ModelFailure(f"{self.name} blew up: u is not finite after {steps} steps of {self.dt:g} s")
+        for name, (most, units) in MOST.items():
+            largest = float(jnp.abs(out[name]).max()) if name in out else 0.0
+            if not largest <= most:
+                what = f"{largest:.2g} {units}" if isfinite(largest) else "not finite"
+                raise ModelFailure(f"{self.name} blew up: {name} is {what} after {steps} steps of {self.dt:g} s")
         return out
 
     def fields(self, state: State) -> Fields:

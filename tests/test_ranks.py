@@ -78,6 +78,46 @@ def test_an_operator_of_ranks_is_the_whole_operator(number):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.fixture(scope="module")
+def stepping(tmp_path_factory):
+    """Folders of the runs of a map whose step, tendency or derivative is known, by number of ranks."""
+    folders = {}
+    for number in (1, 2, 4):
+        folders[number] = tmp_path_factory.mktemp(f"stepping-{number}")
+        done = on_ranks(number, HERE / "cases" / "stepping_program.py", folders[number])
+        assert done.returncode == 0, done.stderr
+    return folders
+
+
+@pytest.mark.parametrize("number", [2, 4])
+@pytest.mark.parametrize("method", ["ptc", "auto", "anderson", "snes", "newton", "newton-jvp"])
+def test_what_is_known_of_a_map_that_is_split_serves(stepping, method, number):
+    alone, ranks = (spinup.open(stepping[n] / method) for n in (1, number))
+    assert ranks.sizes["evaluation"] == alone.sizes["evaluation"]
+    assert ranks.attrs["outcome"] == alone.attrs["outcome"] == "converged"
+    for name in ("a", "b"):
+        np.testing.assert_allclose(ranks[name].values[-1], alone[name].values[-1], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(ranks.error_estimate.values, alone.error_estimate.values, rtol=1e-3, atol=1e-12)
+
+
+def test_a_run_with_an_operator_goes_on_on_another_number_of_ranks(stepping, tmp_path):
+    run, case = tmp_path / "run", HERE / "cases" / "stepping_ring.py"
+    done = spinup_on(2, "run", case, "--out", run, "--budget", "9")
+    assert done.returncode == 0, done.stderr
+    done = spinup_on(3, "resume", run, "--budget", "60")
+    assert done.returncode == 0, done.stderr
+    whole, resumed = spinup.open(stepping[1] / "ptc"), spinup.open(run)
+    assert resumed.sizes["evaluation"] == whole.sizes["evaluation"]
+    np.testing.assert_allclose(resumed.a.values[-1], whole.a.values[-1], rtol=0, atol=1e-9)
+
+
+def test_a_mistake_in_a_perturbed_step_on_one_rank_ends_all(tmp_path):
+    run = tmp_path / "run"
+    done = spinup_on(2, "run", HERE / "cases" / "stepping_ring.py", "--out", run, SPINUP_TEST_BREAK="3")
+    assert done.returncode == 2
+    assert done.stderr.count("step of stepping-ring raised KeyError: 'a mistake'") == 1
+
+
 @pytest.mark.parametrize("number", [1, 3])
 def test_a_run_goes_on_on_another_number_of_ranks(runs, tmp_path, number):
     run = tmp_path / "run"

@@ -277,6 +277,14 @@ def test_a_blow_up_is_a_model_failure():
         model.evaluate(model.start())
 
 
+def test_a_blow_up_of_numbers_that_stay_finite_is_one():
+    model = VerosMap("acc_basic", period=3, settings=SMALL)
+    state = model.start()
+    wild = state | {"tke": np.full_like(state["tke"], 1e20)}
+    with pytest.raises(ModelFailure, match=r"tke is 1e\+20 m2 s-2 after 1 steps"):
+        model.advance(wild, 1)
+
+
 RESTART_SCRIPT = """
 import sys
 from veros import runtime_settings as rs

@@ -10,7 +10,7 @@ import numpy as np
 
 from spinup.distributed.ranks import Ranks
 from spinup.distributed.split import split
-from spinup.maps import FixedPointMap
+from spinup.maps import FixedPointMap, has_tangent
 from spinup.state import Coordinate, Layout
 
 
@@ -24,11 +24,10 @@ class OnRanks:
     steps : whether its time steps and its operator are those of all ranks, too: the operator's matrices are then
         `solvers.rows.Rows`, in the order of `places`.
 
-    Else it takes whole periods: a time step of the model's own, its tendency or its derivative would be of one rank.
-    Raises UsageError where the parts are not the whole.
+    A map that has a method `split_over` is told of the others: its `step`, `tendency` and `jvp` are to exchange what
+    they need, as its function does. Else it takes whole periods: a time step of the model's own, its tendency or its
+    derivative would be of one rank. Raises UsageError where the parts are not the whole.
     """
-
-    has_tangent = False
 
     def __init__(
         self,
@@ -41,9 +40,14 @@ class OnRanks:
     ) -> None:
         self._model = model
         self._split = split(ranks, mine, halos)
-        self.has_operator = self.has_steps = steps
+        told = getattr(model, "split_over", None)
+        if told is not None and ranks.size > 1:
+            told(self._split)
+        self.has_steps = steps
+        self.has_operator = steps or (told is not None and model.has_operator)
+        self.has_tangent = told is not None and has_tangent(model)
         self.cycle_steps = model.cycle_steps if steps else 0
-        self.no_circulation = model.no_circulation if steps else "no operator on several ranks"
+        self.no_circulation = model.no_circulation if self.has_operator else "no operator on several ranks"
 
     def __getattr__(self, name: str) -> Any:
         if name == "_model":

@@ -13,6 +13,8 @@ from solvers.rows import Rows
 from solvers.seasons import of_seasons
 from spinup.distributed.ranks import Ranks
 
+THERE = "on the leading rank"  # in the place of a matrix
+
 Places = tuple[np.ndarray, np.ndarray]  # of the unknowns of the vector and of the border: see `VerosMap.places`
 
 
@@ -33,12 +35,12 @@ def scattered_operator(whole: StepOperator | None, places: Places, ranks: Ranks)
     gathered = [ranks.comm.allgather(own) for own in places]
     positions = [np.argsort(np.argsort(np.concatenate(parts))) for parts in gathered]
     ends = [np.cumsum([0, *map(len, parts)]) for parts in gathered]
-    like: Any = None if whole is None else _each(whole, lambda *_: None)
+    like: Any = None if whole is None else _each(whole, lambda *_: THERE)
     shell = ranks.share(like)
 
     def part(matrix: Any, rows: int, columns: int) -> Rows:
         parts = None
-        if matrix is not None:
+        if not isinstance(matrix, str):
             moved = csr_array(matrix)[positions[rows]][:, positions[columns]]
             parts = [moved[a:b] for a, b in zip(ends[rows][:-1], ends[rows][1:], strict=True)]
         return Rows(ranks.comm.scatter(parts), ranks.comm)
@@ -51,11 +53,12 @@ def _each(operator: StepOperator, of: Callable[[Any, int, int], Any]) -> StepOpe
     of the vector and 1 those of the border. What orders them is known in one process only."""
     if operator.seasons:
         parts = [_each(season, of) for season in operator.seasons]
-        if parts[0].matrix is None:
+        if parts[0].matrix is None or isinstance(parts[0].matrix, str):
             return replace(parts[0], seasons=tuple(parts), cycle_steps=operator.cycle_steps)
         return of_seasons(parts, operator.cycle_steps)
     border = None
     if operator.border is not None:
         kinds = {"response": (0, 1), "source": (1, 0), "balance": (1, 1)}
         border = Border(**{n: of(getattr(operator.border, n), *kinds[n]) for n in BORDER_MATRICES}, chain=None)
-    return StepOperator(of(operator.matrix, 0, 0), operator.steps, of(operator.implicit, 0, 0), border)
+    implicit = None if operator.implicit is None else of(operator.implicit, 0, 0)
+    return StepOperator(of(operator.matrix, 0, 0), operator.steps, implicit, border)

@@ -16,6 +16,7 @@ from spinup.errors import SpinupError, UsageError
 COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")  # what launchers set
 
 USAGE = 2  # the exit code of a mistake in a case
+PATIENCE = 20.0  # seconds that a rank whose model failed waits for the others, beside what that usually takes
 
 T = TypeVar("T")
 
@@ -124,8 +125,9 @@ def several() -> Ranks | None:
     return group if group.size > 1 else None
 
 
-def together(ranks: Ranks | None, work: Callable[[], T]) -> T:
-    """What work by every rank gives this one. Raises what is wrong on one of them on all."""
+def together(ranks: Ranks | None, work: Callable[[], T], patience: float | None = None) -> T:
+    """What work by every rank gives this one. Raises what is wrong on one of them on all. patience: as of
+    `Ranks.first`, where they wait for each other within the work."""
     if ranks is None:
         return work()
     found: Any = None
@@ -134,6 +136,8 @@ def together(ranks: Ranks | None, work: Callable[[], T]) -> T:
         found = work()
     except SpinupError as error:
         wrong = error
+    if patience is not None:
+        ranks.first(None if wrong is None else str(wrong), patience)
     for any_wrong in ranks.comm.allgather(wrong):
         if any_wrong is not None:
             raise any_wrong

@@ -1,0 +1,46 @@
+"""On every rank: the operator of a map that is split, by a step or a tendency, is the rows of that of one process; and
+runs with it, into folders of OUT: python stepping_program.py OUT."""
+
+import os
+import sys
+from pathlib import Path
+
+import spinup
+from spinup.distributed import world
+from spinup.distributed.operators import gathered_operator, scattered_operator
+
+HERE = Path(__file__).parent
+RUNS = {
+    "ptc": ("step", "ptc", {}),
+    "auto": ("step", "auto", {}),
+    "anderson": ("step", "anderson", {"preconditioned": True}),
+    "snes": ("tendency", "snes", {"kind": "newtonls", "preconditioned": True}),
+    "newton": ("tendency", "newton", {}),
+    "newton-jvp": ("jvp", "newton", {"preconditioned": False, "products": "tangent"}),
+}
+
+
+def main(out: Path) -> None:
+    ranks = world()
+    case = spinup.load_case(str(HERE / "stepping_ring.py"))
+    for known in ("step", "tendency"):
+        os.environ["SPINUP_TEST_KNOWN"] = known
+        model, alone = case.build(), case.build(parted=False)
+        operator = model.operator(model.start())
+        whole = operator
+        if ranks.size > 1:
+            whole = gathered_operator(operator, model.places, ranks)
+            mine = scattered_operator(whole, model.places, ranks)
+            assert abs(mine.matrix.own - operator.matrix.own).max() == 0
+        if ranks.rank == 0:
+            wanted = alone.operator(alone.start())
+            assert whole.steps == wanted.steps
+            assert abs(whole.matrix - wanted.matrix).max() < 1e-9
+        assert model.operator_years == alone.operator_years
+    for name, (known, method, settings) in RUNS.items():
+        os.environ["SPINUP_TEST_KNOWN"] = known
+        spinup.run(case, out=out / name, method=method, settings=settings)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
