@@ -16,6 +16,7 @@ A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; m
     global-table           how far the 4 degree ocean says that it is from equilibrium, direct and by `auto`
     part-table             time and memory of a part of a model year
     groups-table           an evaluation of an ensemble on several ranks
+    methods-on-ranks-table   whether every method does the same on several ranks
     algebra-figure OPERATOR   the time against the number of unknowns, as SVG
     settings METHOD|store  of a method, or of what a run keeps
     options COMMAND        arguments and options of a command
@@ -403,6 +404,17 @@ def groups_table() -> str:
     return table((*heads, "times faster", "in processor time"), cells)
 
 
+def methods_on_ranks_table() -> str:
+    """Rows of benchmarks/methods_on_ranks.py."""
+    cells = []
+    for row in bench_rows("methods-on-ranks", "python -m benchmarks.methods_on_ranks"):
+        evaluations = ", ".join(map(str, row["evaluations"]))
+        largest = "none" if row["beyond"] is None else str(row["beyond"])
+        cells.append((f"`{row['method']}`", evaluations, *(f"{apart:.0e}" for apart in row["apart"]), largest))
+    heads = ("method", "evaluations on 1, 2, 4 ranks", "ends apart, 2 ranks", "4 ranks", "first apart by 1e-9")
+    return table(heads, cells)
+
+
 def error_figure() -> str:
     """Error against model years of all runs, logarithmic in both."""
     curves = {RUNS[r]: [(m["year"], m["error"]) for m in measured(r) if m["year"] and m["error"]] for r in RUNS}
@@ -571,6 +583,7 @@ FILLS: dict[str, Callable[..., str]] = {
     "global-table": global_table,
     "part-table": part_table,
     "groups-table": groups_table,
+    "methods-on-ranks-table": methods_on_ranks_table,
     "algebra-table": algebra_table,
     "algebra-figure": algebra_figure,
     "settings": settings,

@@ -60,7 +60,8 @@ class PetscFactors:
         self._comm, self._own = comm, own
         PETSc.garbage_cleanup(comm)  # on several ranks nothing of PETSc's goes by itself
         database = PETSc.Options(PREFIX)
-        ours = KRYLOV if database.hasName("pc_type") else KRYLOV | (LEVELS if levels else LU)
+        kind = database.getString("pc_type", "mg" if levels else "lu")
+        ours = KRYLOV | {"mg": LEVELS if levels else {}, "lu": LU}.get(kind, {})  # PETSc's own LU does not pivot
         given = [name for name in ours if not database.hasName(name)]
         for name in given:
             database[name] = ours[name]
@@ -219,7 +220,8 @@ def in_words(*, levels: bool = False) -> str:
     """What the options say of the preconditioner; levels: whether there are some."""
     from petsc4py import PETSc
 
-    kind = PETSc.Options(PREFIX).getString("pc_type", "")
-    if kind:
-        return f"preconditioned by {kind}"
-    return "multigrid on lumped water columns" if levels else "LU factors by MUMPS"
+    database = PETSc.Options(PREFIX)
+    kind = database.getString("pc_type", "")
+    if kind == "lu" or not (kind or levels):
+        return f"LU factors by {database.getString('pc_factor_mat_solver_type', 'mumps').upper()}"
+    return f"preconditioned by {kind}" if kind else "multigrid on lumped water columns"

@@ -56,7 +56,7 @@ Launcher = Annotated[
 Groups = Annotated[
     int | None,
     typer.Option(
-        help="So many groups of ranks, as many as ranks, each with the whole model, share out an ensemble's members."
+        help="So many groups of ranks, the model whole or split over those of each, share out an ensemble's members."
     ),
 ]
 WallTime = Annotated[

@@ -17,12 +17,15 @@ Shapes: every variable of the full state has a dimension `member` in front, (M, 
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from solvers import StepOperator
 from spinup.distributed.groups import Groups, attempted, unfailing
+from spinup.distributed.ranks import Ranks, within_model
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.maps import Content, FixedPointMap, control_variates
 from spinup.state import Fields, Layout, State
@@ -62,28 +65,56 @@ class Ensemble:
     ) -> None:
         if not isinstance(members, int) or members < 1:
             raise UsageError(f"members={members!r}: an ensemble has a whole number of members, one or more")
-        self._model = model
         self._given = start
         self._prepared = False
         self._groups: Groups | None = None
         self.members = members
-        self.name = f"{model.name} ensemble"
-        self.years = model.years
-        self.diagnostics = model.diagnostics
-        self.has_operator, self.has_steps = model.has_operator, model.has_steps
-        self.cycle_steps = model.cycle_steps
-        self.carries = model.carries or members > 1  # the members' distances from their mean
-        self.no_circulation = model.no_circulation
-        self.conserved = model.conserved
-        self.control_variates = control_variates(model)
-        self.rigid_lid = model.rigid_lid
+        self._be_of(model)
         for name in model.start():
             if MEMBER in (name, *model.dims(name)):
                 raise UsageError(
                     f"{model.name} already has a variable or dimension {MEMBER!r} ({name}): call it otherwise there"
                 )
 
+    def _be_of(self, model: FixedPointMap) -> None:
+        """Have the properties of an ensemble of this model."""
+        self._model = model
+        self.name = f"{model.name} ensemble"
+        self.years = model.years
+        self.diagnostics = model.diagnostics
+        self.has_operator, self.has_steps = model.has_operator, model.has_steps
+        self.cycle_steps = model.cycle_steps
+        self.carries = model.carries or self.members > 1  # the members' distances from their mean
+        self.no_circulation = model.no_circulation
+        self.conserved = model.conserved
+        self.control_variates = control_variates(model)
+        self.rigid_lid = model.rigid_lid
+
+    def _with(self, model: FixedPointMap) -> "Ensemble":
+        """The same of another model of its members."""
+        found = copy(self)
+        found._be_of(model)
+        return found
+
     # --- what a map is ---------------------------------------------------------------------------
+
+    @property
+    def on_ranks(self) -> "Callable[[], Ensemble] | None":
+        """The ensemble of a model that can be split over ranks, split over them; None of any other."""
+        split = getattr(self._model, "on_ranks", None)
+        return None if split is None else lambda: self._with(split())
+
+    @property
+    def places(self) -> Any:
+        """Where this rank's unknowns are in the order of a single process, as the model says it."""
+        model: Any = self._model
+        return model.places
+
+    @property
+    def _ranks(self) -> Ranks | None:
+        """Those that have a part of every member each."""
+        split = self.layout.split
+        return None if split is None else split.ranks
 
     @property
     def layout(self) -> Layout:
@@ -111,7 +142,8 @@ class Ensemble:
         found = [self._started(self._given, member, state) for member in range(self.members)]
         for one in range(self.members):
             for other in range(one):
-                if all(np.array_equal(found[one][name], found[other][name]) for name in state):
+                same = all(np.array_equal(found[one][name], found[other][name]) for name in state)
+                if not self.layout.any(not same):
                     raise UsageError(
                         f"members {other} and {one} start the same and would stay the same: {_called(self._given)} "
                         "must give every member another seed, year or state"
@@ -126,11 +158,6 @@ class Ensemble:
             else:
                 unfailing(self._groups.each("prepare", [()] * self._groups.number))
             self._prepared = True
-
-    @property
-    def is_split(self) -> bool:
-        """Whether this process has a part of a member only."""
-        return getattr(self._model, "is_split", False) or self._model.layout.split is not None
 
     def on_groups(self, groups: Groups) -> None:
         """Have groups of ranks, of which each has the model, share out the members. Raises UsageError where there are
@@ -212,7 +239,7 @@ class Ensemble:
     def _each(self, method: str, arguments: list[tuple[Any, ...]]) -> State:
         """What a method of the model makes of each member, as one state."""
         if self._groups is None:
-            return _stacked(_checked(attempted(getattr(self._model, method), arguments)))
+            return _stacked(_checked(attempted(self._model, method, arguments, self._ranks)))
         return _stacked(_checked(self._groups.each(method, arguments)))
 
     def _moved(self, state: State, fields: Fields) -> list[Fields]:
@@ -240,7 +267,7 @@ class Ensemble:
         for member in range(1, self.members):
             self.prepare()
             try:
-                state = self._model.evaluate(state)
+                state = within_model(self._ranks, partial(self._model.evaluate, state))
             except ModelFailure as error:
                 raise UsageError(
                     f"member {member} has no start, period {member} from the model's own failed: {error}; "

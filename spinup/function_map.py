@@ -16,7 +16,7 @@ from spinup.compilation import use_compilation_cache
 from spinup.device_layout import DeviceLayout, shardings_of
 from spinup.devices import check_devices
 from spinup.distributed.groups import Groups, unfailing
-from spinup.distributed.ranks import PATIENCE, together
+from spinup.distributed.ranks import within_model
 from spinup.distributed.split import Split
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.local_step import Derivative, Differences, Linearised, Shared, StepJacobian
@@ -247,16 +247,14 @@ class FunctionMap:
     def _together(self, who: str, work: Callable[[], T]) -> T:
         """What work by all ranks gives this one. Raises what is wrong on one of them on all: what its author's code
         raises is a UsageError."""
-
-        def told() -> T:
-            try:
-                return work()
-            except SpinupError:
-                raise
-            except Exception as error:
-                raise UsageError(f"{who} raised {type(error).__name__}: {error}") from error
-
-        return work() if self._split is None else together(self._split.ranks, told, PATIENCE)
+        if self._split is None:
+            return work()
+        try:
+            return within_model(self._split.ranks, work)
+        except SpinupError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{who} raised {type(error).__name__}: {error}") from error
 
     @property
     def on_groups(self) -> Callable[[Groups], None] | None:

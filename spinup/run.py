@@ -117,8 +117,9 @@ def run(
     wall_time : the run stops, to be resumed, before so much time is over: seconds, "01:30:00" or "90 minutes"
     petsc : PETSc's options for the linear solves with operators, "-pc_type asm -sub_pc_type ilu", by PETSc then also in
         one process; default: on several ranks LU factors by MUMPS
-    groups : so many groups of ranks, each with the whole model, share out the members of an ensemble and the perturbed
-        steps of an operator; as many as there are ranks. Default: that, where the model is for one process
+    groups : so many groups of ranks share out the members of an ensemble and the perturbed steps of an operator, the
+        model whole on each rank or, on several ranks of a group, split. Default: as many as there are ranks where the
+        model is for one process
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """The map of a case on the ranks there are: split over all, or whole in groups of them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 
 from spinup.case import Case
 from spinup.distributed.groups import Groups, divided
@@ -14,9 +14,12 @@ from spinup.maps import FixedPointMap
 def built_on(
     ranks: Ranks | None, case: Case, number: int | None, note: Callable[[str], None]
 ) -> Iterator[tuple[FixedPointMap, Groups | None]]:
-    """The map of a case, split over all ranks, or whole on each of `number` groups of one; None: that where the map is
-    for one process and has something to share out. Raises UsageError where each of several ranks would do the whole
-    of it."""
+    """The map of a case, split over all ranks, or over those of each of `number` groups; None: whole on groups of one
+    where the map is for one process and has something to share out. Raises UsageError where each of several ranks would
+    do the whole of it."""
+    if ranks is not None:
+        with suppress(ImportError, RuntimeError):  # it begins on all ranks at once, also where only some of them use it
+            import petsc4py.PETSc  # noqa: F401
     groups = divided(ranks, number or 1)
     with nullcontext() if groups is None else in_group(groups.ranks):
         model = together(ranks, lambda: built(case))
@@ -28,9 +31,10 @@ def built_on(
         if groups is not None:
             if on_groups is None:
                 raise UsageError(f"--groups {number}: {model.name} is no ensemble, whose members they would share out")
-            if groups.ranks.size > 1 or getattr(model, "is_split", False):
+            split = model.layout.split is not None and model.layout.split.ranks.size > 1
+            if groups.ranks.size > 1 and not split:
                 number = groups.number * groups.ranks.size
-                raise UsageError(f"{model.name} must be whole on every rank to be on groups: give --groups {number}")
+                raise UsageError(f"{model.name} is whole on every rank: give --groups {number}, or split it")
             together(ranks, lambda: on_groups(groups))
             note(groups.words(model.members))
         if ranks is not None and groups is None and model.layout.split is None:

@@ -4,16 +4,15 @@ The first group makes the run as it would alone, with the same numbers to the bi
 the work. All that comes of it goes through the ranks of the first group.
 """
 
-import pickle
 import time
-import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 
-from spinup.distributed.ranks import Ranks
+from spinup.distributed.ranks import Ranks, portable, within_model
 from spinup.errors import UsageError
 
 POLL = 0.001  # seconds
@@ -55,7 +54,7 @@ class Groups:
         shares = [arguments[begin:end] for begin, end in pairwise(ends)]
         for number in range(1, self._number):
             self._comm.send((method, _on_host(shares[number])), number)
-        found = attempted(getattr(self._model, method), shares[0])
+        found = attempted(self._model, method, shares[0], self.ranks)
         for number in range(1, self._number):
             found += self._received(number)
         return found
@@ -71,8 +70,8 @@ class Groups:
                     raise given
                 answer: T = given
                 return answer
-            found = attempted(getattr(self._model, method), given)
-            self._comm.send([_portable(v) if isinstance(v, Exception) else _on_host(v) for v in found], 0)
+            found = attempted(self._model, method, given, self.ranks)
+            self._comm.send([portable(v) if isinstance(v, Exception) else _on_host(v) for v in found], 0)
 
     def _received(self, number: int) -> Any:
         """What comes from a group; MPI would wait for it by asking all the time, on a core that others can use."""
@@ -87,7 +86,7 @@ class Groups:
             end = work()
             return end
         except BaseException as error:
-            end = _portable(error)
+            end = portable(error)
             raise
         finally:
             for number in range(1, self._number):
@@ -107,12 +106,13 @@ def led(groups: Groups | None, work: Callable[[], T]) -> T:
     return work() if groups is None else groups.led(work)
 
 
-def attempted(function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """What a function gives for each of the arguments; the first exception that it raises is the last of these."""
+def attempted(model: Any, method: str, arguments: Sequence[tuple[Any, ...]], ranks: Ranks | None = None) -> list[Any]:
+    """What a method of a map gives for each of the arguments; the first exception that it raises is the last of these.
+    ranks: that have a part of the map each, and ask for the same."""
     found: list[Any] = []
     for some in arguments:
         try:
-            found.append(function(*some))
+            found.append(within_model(ranks, partial(getattr(model, method), *some)))
         except Exception as error:  # whatever a model raises
             return [*found, error]
     return found
@@ -123,22 +123,13 @@ def divided(everyone: Ranks | None, number: int) -> Groups | None:
     be."""
     size = 1 if everyone is None else everyone.size
     if number < 1 or size % number:
-        raise UsageError(f"{size} ranks cannot be divided into {number} equal groups: start a multiple of {number}")
+        what = "1 rank" if size == 1 else f"{size} ranks"
+        raise UsageError(f"{what} cannot be divided into {number} equal groups: start a multiple of {number}")
     if everyone is None or number == 1:
         return None
     of_group = size // number
     comm, rank = everyone.comm, everyone.rank
     return Groups(Ranks(comm.Split(rank // of_group, rank)), Ranks(comm.Split(rank % of_group, rank)))
-
-
-def _portable(error: BaseException) -> BaseException:
-    """The exception, with where it was raised, as one that can be sent."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # one of the user's own kinds
-        error = RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
-    error.add_note("".join(traceback.format_tb(error.__traceback__)))
-    return error
 
 
 def _on_host(value: Any) -> Any:

@@ -1,8 +1,10 @@
 """The processes that `mpiexec` started, and what they tell each other."""
 
 import os
+import pickle
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -125,9 +127,8 @@ def several() -> Ranks | None:
     return group if group.size > 1 else None
 
 
-def together(ranks: Ranks | None, work: Callable[[], T], patience: float | None = None) -> T:
-    """What work by every rank gives this one. Raises what is wrong on one of them on all. patience: as of
-    `Ranks.first`, where they wait for each other within the work."""
+def together(ranks: Ranks | None, work: Callable[[], T]) -> T:
+    """What work by every rank gives this one. Raises what is wrong on one of them on all."""
     if ranks is None:
         return work()
     found: Any = None
@@ -136,12 +137,40 @@ def together(ranks: Ranks | None, work: Callable[[], T], patience: float | None 
         found = work()
     except SpinupError as error:
         wrong = error
-    if patience is not None:
-        ranks.first(None if wrong is None else str(wrong), patience)
+    _raise_any(ranks, wrong)
+    return found
+
+
+def within_model(ranks: Ranks | None, work: Callable[[], T]) -> T:
+    """The same of a model, whose ranks may wait for each other in it (see `Ranks.first`): whatever one of them raises
+    is raised on all."""
+    if ranks is None or ranks.size == 1:
+        return work()
+    found: Any = None
+    wrong: Exception | None = None
+    try:
+        found = work()
+    except Exception as error:
+        wrong = error
+    ranks.first(None if wrong is None else f"{type(wrong).__name__}: {wrong}", PATIENCE)
+    _raise_any(ranks, None if wrong is None else portable(wrong))
+    return found
+
+
+def _raise_any(ranks: Ranks, wrong: BaseException | None) -> None:
     for any_wrong in ranks.comm.allgather(wrong):
         if any_wrong is not None:
             raise any_wrong
-    return found
+
+
+def portable(error: BaseException) -> BaseException:
+    """The exception, with where it was raised, as one that can be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # one of the user's own kinds
+        error = RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
+    error.add_note("".join(traceback.format_tb(error.__traceback__)))
+    return error
 
 
 def world() -> Ranks:
