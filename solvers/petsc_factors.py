@@ -203,7 +203,7 @@ def wrong_option(options: str) -> str:
     solver.setOptionsPrefix(PREFIX)
     matrix = PETSc.Mat().createAIJ((1, 1), csr=([0, 1], [0], [1.0]), comm=PETSc.COMM_SELF)
     solver.setOperators(matrix)
-    with options_given(options):
+    with options_given(f"-pc_type lu {options}"):  # which it is where they do not say
         try:
             solver.setFromOptions()
         except PETSc.Error as error:

@@ -75,7 +75,18 @@ def test_options_given_hold_while_they_last():
         assert not np.array_equal(factorise(matrix)(matrix @ np.ones(20)), np.ones(20))
     assert not is_asked_for()
     assert wrong_option("-pc_type jacobi") == ""
+    assert wrong_option("-pc_factor_mat_solver_type mumps") == ""
     assert wrong_option("-pc_type nonsense").endswith("nonsense")
+
+
+def test_lu_that_is_asked_for_pivots():
+    """PETSc's own does not: it stops at the zeros of a saddle point."""
+    from solvers.petsc_factors import in_words, options_given
+
+    matrix = csr_array(np.array([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0], [1.0, 0.0, 0.0]]) + np.diag([0.0, 0.0, 1e-3]))
+    with options_given("-pc_type lu"):
+        assert in_words() == "LU factors by MUMPS"
+        np.testing.assert_allclose(factorise(matrix)(matrix @ np.ones(3)), np.ones(3))
 
 
 def test_wide_links_are_for_mumps(monkeypatch):
