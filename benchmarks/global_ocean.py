@@ -25,6 +25,7 @@ from spinup.run import OWN_START
 RESULTS = Path(__file__).parent / "results" / "global-4deg.json"
 YEARS = 20.0  # of direct integration before the others
 FIGURES = ("drift", "temp_error_estimate", "salt_error_estimate")
+SOUTHERN = -64.0, -40.0  # degrees north, between which the circumpolar current is
 
 
 def rows_of(run: Any, method: str, before: float) -> list[dict[str, Any]]:
@@ -36,8 +37,21 @@ def rows_of(run: Any, method: str, before: float) -> list[dict[str, Any]]:
         if all(np.isfinite(value) for value in figures.values()):
             rounded = {name: float(f"{value:.3g}") for name, value in figures.items()}
             total = float(f"{before + years:.4g}")
-            found.append({"method": method, "model_years": total, **rounded, "wall": round(wall[i])})
+            found.append(
+                {"method": method, "model_years": total, **rounded, "wall": round(wall[i])} | temperature_drift(run, i)
+            )
     return found
+
+
+def temperature_drift(run: Any, i: int) -> dict[str, float]:
+    """The rms of how temperature changed in an evaluation, K a year, of all the ocean and without the latitudes of the
+    circumpolar current: its root is of the squares over the same volume."""
+    change = (run.temp.isel(evaluation=i) - run.temp_before.isel(evaluation=i)) / float(run.evaluation_years[i])
+    squares = change**2 * run.temp_volume / run.temp_volume.sum()
+    south, north = SOUTHERN
+    elsewhere = squares.where((run.yt < south) | (run.yt > north))
+    parts = {"temp_drift": squares, "temp_drift_elsewhere": elsewhere}
+    return {name: float(f"{float(part.sum()) ** 0.5:.3g}") for name, part in parts.items()}
 
 
 def main(*folders: str) -> None:

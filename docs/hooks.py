@@ -377,8 +377,10 @@ def global_table() -> str:
             continue
         method = method.replace("auto", "`auto`")
         estimates = f"{number(row['temp_error_estimate'])} K", f"{number(row['salt_error_estimate'])} psu"
-        cells.append((method, number(years), *estimates, number(row["drift"]), f"{row['wall']:,}"))
-    return table(("", "model years", "estimated error", "of salinity", "drift a year", "seconds in the model"), cells)
+        drifts = (f"{number(row[name])} K" for name in ("temp_drift", "temp_drift_elsewhere"))
+        cells.append((method, number(years), *estimates, *drifts, f"{row['wall']:,}"))
+    heads = ("estimated error", "of salinity", "temperature, a year", "elsewhere", "seconds in the model")
+    return table(("", "model years", *heads), cells)
 
 
 def part_table() -> str:

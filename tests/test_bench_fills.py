@@ -114,7 +114,7 @@ def test_what_linear_systems_cost_and_how_it_grows(hooks):
 
 def test_the_global_ocean_year_by_year(hooks):
     """Each evaluation of `auto`, of direct integration those of some years and the last."""
-    figures = {"temp_error_estimate": 2.0, "salt_error_estimate": 0.25, "drift": 0.5, "wall": 1234}
+    figures = {"temp_error_estimate": 2.0, "salt_error_estimate": 0.25, "wall": 1234, "temp_drift": 0.5, "temp_drift_elsewhere": 0.3}
     direct = [{"method": "direct", "model_years": years} | figures for years in (1.0, 3.0, 5.0, 7.0)]
     rows = [*direct, {"method": "auto", "model_years": 1.28} | figures]
     (hooks.RESULTS / "global-4deg.json").write_text(json.dumps({"rows": rows}))
@@ -125,7 +125,7 @@ def test_the_global_ocean_year_by_year(hooks):
         ["| direct", "7"],
         ["| `auto`", "1.3"],
     ]
-    assert shown[-1] == "| `auto` | 1.3 | 2 K | 0.25 psu | 0.5 | 1,234 |"
+    assert shown[-1] == "| `auto` | 1.3 | 2 K | 0.25 psu | 0.5 K | 0.3 K | 1,234 |"
 
 
 def test_a_part_of_a_year(hooks):
