@@ -92,6 +92,15 @@ def test_how_many_times_faster_groups_of_ranks_are(hooks):
     assert "| 4 | 2 | 3 MB | 6 s | 4 s | 0.05 s | 1.50 | 2.00 |" in hooks.fill("groups-table")
 
 
+def test_whether_methods_are_the_same_on_ranks(hooks):
+    rows = [{"method": "ptc", "evaluations": [3, 3, 4], "apart": [1e-12, 2e-9], "beyond": 2}]
+    rows += [{"method": "picard", "evaluations": [3, 3, 3], "apart": [0.0, 1e-13], "beyond": None}]
+    (hooks.RESULTS / "methods-on-ranks.json").write_text(json.dumps({"rows": rows}))
+    *_, ptc, picard = hooks.fill("methods-on-ranks-table").splitlines()
+    assert ptc == "| `ptc` | 3, 3, 4 | 1e-12 | 2e-09 | 2 |"
+    assert picard == "| `picard` | 3, 3, 3 | 0e+00 | 1e-13 | none |"
+
+
 def test_what_linear_systems_cost_and_how_it_grows(hooks):
     def cost(grid, unknowns, seconds, **more):
         iterations = {"own_iterations": 1, "other_iterations": 35}
@@ -114,7 +123,8 @@ def test_what_linear_systems_cost_and_how_it_grows(hooks):
 
 def test_the_global_ocean_year_by_year(hooks):
     """Each evaluation of `auto`, of direct integration those of some years and the last."""
-    figures = {"temp_error_estimate": 2.0, "salt_error_estimate": 0.25, "wall": 1234, "temp_drift": 0.5, "temp_drift_elsewhere": 0.3}
+    errors = {"temp_error_estimate": 2.0, "salt_error_estimate": 0.25}
+    figures = errors | {"wall": 1234, "temp_drift": 0.5, "temp_drift_elsewhere": 0.3}
     direct = [{"method": "direct", "model_years": years} | figures for years in (1.0, 3.0, 5.0, 7.0)]
     rows = [*direct, {"method": "auto", "model_years": 1.28} | figures]
     (hooks.RESULTS / "global-4deg.json").write_text(json.dumps({"rows": rows}))
