@@ -7,7 +7,11 @@ missed is searched for by halves, and the stencil widened by what it does. Dimen
 One along which a cell answers to all others, as to its column in an implicit step, takes a perturbed step for each of
 its cells, times those of the other dimensions.
 
-Directions and answers are in units of the variables' scales: arrays (m, variables, *shape), of m perturbed steps.
+On several ranks all take every step together, each perturbs and reads the cells that it has, and the matrix is its
+rows. What is found is the same on all: places are those of the whole grid, and what was seen is told all round.
+
+Directions and answers are in units of the variables' scales: arrays (m, variables, *shape), of m perturbed steps; shape
+is that of this rank's cells.
 """
 
 from collections.abc import Callable, Iterator
