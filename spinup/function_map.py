@@ -249,12 +249,16 @@ class FunctionMap:
         raises is a UsageError."""
         if self._split is None:
             return work()
-        try:
-            return within_model(self._split.ranks, work)
-        except SpinupError:
-            raise
-        except Exception as error:
-            raise UsageError(f"{who} raised {type(error).__name__}: {error}") from error
+
+        def told() -> T:
+            try:
+                return work()
+            except SpinupError:
+                raise
+            except Exception as error:
+                raise UsageError(f"{who} raised {type(error).__name__}: {error}") from error
+
+        return within_model(self._split.ranks, told)
 
     @property
     def on_groups(self) -> Callable[[Groups], None] | None:

@@ -152,7 +152,8 @@ def within_model(ranks: Ranks | None, work: Callable[[], T]) -> T:
         found = work()
     except Exception as error:
         wrong = error
-    ranks.first(None if wrong is None else f"{type(wrong).__name__}: {wrong}", PATIENCE)
+    words = str(wrong) if isinstance(wrong, SpinupError) else f"{type(wrong).__name__}: {wrong}"
+    ranks.first(None if wrong is None else words, PATIENCE)
     _raise_any(ranks, None if wrong is None else portable(wrong))
     return found
 
