@@ -10,8 +10,6 @@ back, with what the map does about them.
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from time import perf_counter, process_time
@@ -20,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import spinup
-from benchmarks.measure import ONE_THREAD
+from benchmarks.measure import on_ranks
 from benchmarks.record import write_rows
 from spinup.distributed.groups import Groups, divided
 from spinup.distributed.ranks import everyone, in_group
@@ -89,10 +87,8 @@ def main(arguments: list[str]) -> None:
         if row is not None:
             print(json.dumps(row))
         return
-    program = [sys.executable, "-m", "benchmarks.groups", "--members", str(MEMBERS)]
-    command = ["mpiexec", "--oversubscribe", "--bind-to", "none", "-n", str(RANKS), *program]
-    done = subprocess.run(command, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True, check=True)
-    rows = [json.loads(done.stdout.strip().splitlines()[-1])]
+    printed = on_ranks(RANKS, "benchmarks.groups", "--members", str(MEMBERS))
+    rows = [json.loads(printed.strip().splitlines()[-1])]
     print(json.dumps(rows))
     write_rows(RESULTS, rows)
 

@@ -1,6 +1,9 @@
 """What the benchmarks of all cases share: which methods can be run, the search of another library in a budget, and
 model years to an error."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,6 +17,13 @@ ONE_THREAD = {  # in the environment of a rank, so that several do not share a c
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+
+
+def on_ranks(number: int, module: str, *words: str, **environment: str) -> str:
+    """What a module prints on so many ranks of one thread each. CalledProcessError where it fails."""
+    command = ["mpiexec", "--oversubscribe", "--bind-to", "none", "-n", str(number), sys.executable, "-m", module]
+    everything = os.environ | ONE_THREAD | environment
+    return subprocess.run([*command, *words], env=everything, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def installed(methods: Sequence[str]) -> Iterator[str]:

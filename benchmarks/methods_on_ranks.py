@@ -9,8 +9,6 @@ Veros' own solver for one process stops earlier. Every rank has one thread; they
 """
 
 import json
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import spinup
-from benchmarks.measure import ONE_THREAD
+from benchmarks.measure import on_ranks
 from benchmarks.record import write_rows
 
 RESULTS = Path(__file__).parent / "results" / "methods-on-ranks.json"
@@ -88,10 +86,8 @@ def main(arguments: list[str]) -> None:
     ways = arguments or list(WAYS)
     with TemporaryDirectory() as folder:
         for ranks in RANKS:
-            program = [sys.executable, "-m", "benchmarks.methods_on_ranks", "--run", f"{folder}/{ranks}", *ways]
-            command = ["mpiexec", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *program]
-            environment = os.environ | ONE_THREAD | {"VEROS_LINEAR_SOLVER": "petsc"}
-            subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+            words = "--run", f"{folder}/{ranks}", *ways
+            on_ranks(ranks, "benchmarks.methods_on_ranks", *words, VEROS_LINEAR_SOLVER="petsc")
         for way in ways:
             rows[way] = compared(way, {ranks: spinup.open(f"{folder}/{ranks}/{way}").load() for ranks in RANKS})
             print(json.dumps(rows[way]), flush=True)

@@ -203,15 +203,16 @@ class FunctionMap:
             return self._operator_of_step(state)
         if self._tendency is None:
             raise UsageError(f"{self.name} says nothing of its Jacobian: give FunctionMap a `tendency` or a `step`")
-        matrix = self._together(f"tendency of {self.name}", lambda: self._matrix_of_tendency(state))
+        number = self._patch.first(self.layout.size)[1]
+        matrix = self._together(f"tendency of {self.name}", lambda: self._matrix_of_tendency(state, number))
         return StepOperator(self._patch.rows(matrix), 1)
 
-    def _matrix_of_tendency(self, state: State) -> Any:
+    def _matrix_of_tendency(self, state: State, number: int) -> Any:
+        """The rows of this rank's unknowns; number: of unknowns of all ranks."""
         from scipy.sparse import csr_array
 
         assert self._tendency is not None
         matrix, own = csr_array(self._tendency(self._nested(state))), self.layout.size
-        number = self._patch.first(own)[1]
         if matrix.shape != (own, number):
             its = "the vector is" if self._split is None else f"this rank has {own} numbers of a vector that is"
             raise UsageError(f"tendency of {self.name} has shape {matrix.shape}, {its} of {number} numbers")

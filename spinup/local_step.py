@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.sparse import coo_array, csr_array, diags_array
 
+from solvers import StepOperator
 from spinup.distributed.groups import Groups, unfailing
 from spinup.distributed.numbering import Numbering
 from spinup.errors import ModelFailure, UsageError
@@ -151,7 +152,8 @@ class StepJacobian:
 
     def minus_one(self, jacobian: Sparse) -> Any:
         """J - I of a J that was found here, as the operator of a step has it: `solvers.rows.Rows` on ranks."""
-        return self._grid.patch.rows(csr_array(jacobian - self._grid.identity()))
+        rows = self._grid.patch.rows(csr_array(jacobian))
+        return rows - StepOperator(rows, 1).left
 
     @property
     def found(self) -> bool:

@@ -17,9 +17,6 @@ def built_on(
     """The map of a case, split over all ranks, or over those of each of `number` groups; None: whole on groups of one
     where the map is for one process and has something to share out. Raises UsageError where each of several ranks would
     do the whole of it."""
-    if ranks is not None:
-        with suppress(ImportError, RuntimeError):  # it begins on all ranks at once, also where only some of them use it
-            import petsc4py.PETSc  # noqa: F401
     groups = divided(ranks, number or 1)
     with nullcontext() if groups is None else in_group(groups.ranks):
         model = together(ranks, lambda: built(case))
@@ -35,6 +32,8 @@ def built_on(
             if groups.ranks.size > 1 and not split:
                 number = groups.number * groups.ranks.size
                 raise UsageError(f"{model.name} is whole on every rank: give --groups {number}, or split it")
+            with suppress(ImportError, RuntimeError):  # it begins on all ranks at once, and one group alone may use it
+                import petsc4py.PETSc  # noqa: F401
             together(ranks, lambda: on_groups(groups))
             note(groups.words(model.members))
         if ranks is not None and groups is None and model.layout.split is None:

@@ -1,7 +1,6 @@
 """The unknowns of a vector of which every rank has a part: in the order of a single process, and through ranks."""
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -60,9 +59,3 @@ class Numbering:
         """The vector of which this rank has a part, in the order of a single process, on every rank."""
         split = self.patch.split
         return own if split is None else np.concatenate(split.ranks.comm.allgather(own))[self._order]
-
-    def identity(self) -> Any:
-        """This rank's rows of the identity, sparse (own, all)."""
-        from scipy.sparse import eye_array
-
-        return eye_array(self.size, self.number, k=self.first, format="csr")

@@ -131,12 +131,7 @@ def together(ranks: Ranks | None, work: Callable[[], T]) -> T:
     """What work by every rank gives this one. Raises what is wrong on one of them on all."""
     if ranks is None:
         return work()
-    found: Any = None
-    wrong: SpinupError | None = None
-    try:
-        found = work()
-    except SpinupError as error:
-        wrong = error
+    found, wrong = _tried(work, SpinupError)
     _raise_any(ranks, wrong)
     return found
 
@@ -146,16 +141,19 @@ def within_model(ranks: Ranks | None, work: Callable[[], T]) -> T:
     is raised on all."""
     if ranks is None or ranks.size == 1:
         return work()
-    found: Any = None
-    wrong: Exception | None = None
-    try:
-        found = work()
-    except Exception as error:
-        wrong = error
+    found, wrong = _tried(work, Exception)
     words = str(wrong) if isinstance(wrong, SpinupError) else f"{type(wrong).__name__}: {wrong}"
     ranks.first(None if wrong is None else words, PATIENCE)
     _raise_any(ranks, None if wrong is None else portable(wrong))
     return found
+
+
+def _tried(work: Callable[[], T], kind: type[Exception]) -> tuple[Any, Exception | None]:
+    """What work gives, or what it raises of this kind."""
+    try:
+        return work(), None
+    except kind as error:
+        return None, error
 
 
 def _raise_any(ranks: Ranks, wrong: BaseException | None) -> None:
