@@ -156,6 +156,15 @@ def test_a_mistake_in_the_case_on_one_rank_ends_all(tmp_path):
     assert spinup.open(run).sizes["evaluation"] == 5
 
 
+def test_a_rank_whose_model_fails_waits_as_long_as_the_model_takes():
+    done = on_ranks(2, HERE / "cases" / "slow_ranks.py", "known")
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["rank 0: no salt left", "rank 1: no salt left"]
+    done = on_ranks(2, HERE / "cases" / "slow_ranks.py", "unknown")
+    assert done.returncode == 2
+    assert "no salt left (on rank 0; the others wait for it)" in done.stderr
+
+
 def test_one_rank_that_is_killed_ends_all_and_the_run_goes_on(runs, tmp_path):
     run, began = tmp_path / "run", time.monotonic()
     method = ("--method", "anderson", "--set", "anderson.depth=10", "--tolerance", "1e-10", "--budget", "150")

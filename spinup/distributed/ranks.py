@@ -23,11 +23,12 @@ PATIENCE = 20.0  # seconds that a rank whose model failed waits for the others, 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Ranks:
     """All ranks of an MPI communicator (mpi4py's). Every method is to be called by all of them."""
 
     comm: Any
+    longest: float = 0.0  # seconds that a model took `within_model`, this one's part of it
 
     @property
     def rank(self) -> int:
@@ -141,9 +142,11 @@ def within_model(ranks: Ranks | None, work: Callable[[], T]) -> T:
     is raised on all."""
     if ranks is None or ranks.size == 1:
         return work()
+    began = time.monotonic()
     found, wrong = _tried(work, Exception)
     words = str(wrong) if isinstance(wrong, SpinupError) else f"{type(wrong).__name__}: {wrong}"
-    ranks.first(None if wrong is None else words, PATIENCE)
+    ranks.first(None if wrong is None else words, PATIENCE + ranks.longest)
+    ranks.longest = max(ranks.longest, time.monotonic() - began)
     _raise_any(ranks, None if wrong is None else portable(wrong))
     return found
 
