@@ -21,14 +21,21 @@ from solvers.chain_factors import SingularMatrix, Solve, chain_bytes, chain_fact
 from solvers.krylov import fgmres
 from solvers.lumped import lumped_chain, lumped_factors, strip_width
 from solvers.lumping import Cells
-from solvers.petsc_factors import LARGE, has_mumps, is_asked_for, mumps_bytes, petsc_solve
+from solvers.petsc_factors import (
+    ITERATIONS,
+    LARGE,
+    REFINEMENT,
+    has_mumps,
+    is_asked_for,
+    kind_asked_for,
+    mumps_bytes,
+    petsc_solve,
+)
 from solvers.petsc_factors import in_words as in_petsc_words
 from solvers.sparse_lu import has_umfpack, sparse_factors
 
 LARGEST_LINK = 6000  # unknowns; above it the sparse LU takes over
 WIDE_LINK = 1500  # unknowns; above it MUMPS does, where it is: it takes less time
-REFINEMENT = 40  # largest Krylov dimension where the factors are of single precision, or of a matrix nearby
-ITERATIONS = 300  # the same where an inverse is approximate
 DROPPED, FILL = 1e-4, 10.0  # of incomplete factors: entries left out, in units of the largest; entries, in the matrix's
 
 
@@ -63,7 +70,8 @@ def factorise(
     """
     limit = memory.usable() if limit is None else limit
     if is_asked_for() or by_levels(cells):
-        return Factors(petsc_solve(matrix, cells), ITERATIONS)
+        by_lu = kind_asked_for(levels=cells is not None) == "lu"
+        return Factors(petsc_solve(matrix, cells), REFINEMENT if by_lu else ITERATIONS)
     if by_mumps(chain) and mumps_bytes(matrix.shape[0]) <= limit:
         return Factors(petsc_solve(matrix))
     if memory.BYTES * matrix.shape[0] ** 2 <= limit or lu_bytes(matrix, chain, limit) <= limit:

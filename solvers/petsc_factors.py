@@ -22,8 +22,11 @@ PREFIX = "tendency_"  # of the options
 ENTRIES, GROWTH = 8.6e6, 1.26  # of an extended operator with 10,000 unknowns, and how they grow with them
 LARGE = 30_000  # unknowns above which lumped levels take less than LU factors
 WORKSPACE = 1.2  # what MUMPS allots, in units of the factors
-KRYLOV = {"ksp_type": "fgmres", "ksp_gmres_restart": 100, "ksp_max_it": 300}
+REFINEMENT = 40  # largest Krylov dimension where the factors are of single precision, or of a matrix nearby
+ITERATIONS = 300  # the same where an inverse is approximate
+KRYLOV = {"ksp_type": "fgmres", "ksp_gmres_restart": 100, "ksp_max_it": ITERATIONS}
 LU = {
+    "ksp_max_it": REFINEMENT,
     "pc_type": "lu",
     "pc_factor_mat_solver_type": "mumps",
     "mat_mumps_icntl_6": 0,  # columns stay where they are
@@ -37,7 +40,7 @@ LEVELS = {
     "mg_levels_ksp_max_it": 1,
     "mg_levels_pc_type": "bjacobi",
     "mg_levels_sub_pc_type": "ilu",
-} | {f"mg_coarse_{name}": value for name, value in LU.items()}
+} | {f"mg_coarse_{name}": value for name, value in LU.items() if name != "ksp_max_it"}
 
 
 class PetscFactors:
@@ -60,7 +63,7 @@ class PetscFactors:
         self._comm, self._own = comm, own
         PETSc.garbage_cleanup(comm)  # on several ranks nothing of PETSc's goes by itself
         database = PETSc.Options(PREFIX)
-        kind = database.getString("pc_type", "mg" if levels else "lu")
+        kind = kind_asked_for(levels=bool(levels))
         ours = KRYLOV | {"mg": LEVELS if levels else {}, "lu": LU}.get(kind, {})  # PETSc's own LU does not pivot
         given = [name for name in ours if not database.hasName(name)]
         for name in given:
@@ -221,7 +224,14 @@ def in_words(*, levels: bool = False) -> str:
     from petsc4py import PETSc
 
     database = PETSc.Options(PREFIX)
-    kind = database.getString("pc_type", "")
-    if kind == "lu" or not (kind or levels):
+    kind = kind_asked_for(levels=levels)
+    if kind == "lu":
         return f"LU factors by {database.getString('pc_factor_mat_solver_type', 'mumps').upper()}"
-    return f"preconditioned by {kind}" if kind else "multigrid on lumped water columns"
+    return f"preconditioned by {kind}" if database.hasName("pc_type") else "multigrid on lumped water columns"
+
+
+def kind_asked_for(*, levels: bool = False) -> str:
+    """PETSc's name of the preconditioner: what the options say; levels: whether there are some, if they do not."""
+    from petsc4py import PETSc
+
+    return PETSc.Options(PREFIX).getString("pc_type", "mg" if levels else "lu")

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from solvers.any_rate import AnyRate
-from solvers.chain_factors import SingularMatrix, scaling
+from solvers.chain_factors import SingularMatrix
 from solvers.factors import REFINEMENT, Factors, factorise, memory_sentence, refined
 from solvers.lumping import Cells
+from solvers.petsc_factors import row_scale
 from solvers.ranks_inverse import LINEAR_TOLERANCE, RanksInverse, ranks_sentence
 from solvers.requests import StepOperator
 from solvers.rows import Rows
@@ -36,7 +37,7 @@ class TendencyInverse(AnyRate):
         self._left = operator.left
         self._own = self._matrix_at(rate)
         self._factors = self._factorised(self._own)
-        self._rows, _ = scaling(self._own)
+        self._rows = row_scale(self._own)
 
     def __call__(
         self,
