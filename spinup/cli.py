@@ -27,13 +27,13 @@ from rich.table import Table
 
 from spinup.distributed.launcher import launch
 from spinup.distributed.ranks import everyone, started, world
-from spinup.errors import SpinupError, StoreError, UsageError
+from spinup.errors import STORE, USAGE, SpinupError, StoreError, UsageError
 from spinup.methods import METHODS, check_method
 from spinup.options import parse_sets
 from spinup.progress import JsonProgress, LineProgress, LiveProgress
 
 EXIT_CODES = {"converged": 0, "floor": 0, "budget": 0, "stalled": 3, "unstable": 3, "stopped": 5}
-USAGE, STORE, STOPPED, MISSING = 2, 4, 5, 6
+STOPPED, MISSING = 5, 6
 
 app = typer.Typer(
     help="Take an ocean model to its equilibrium in fewer model years.",

@@ -10,6 +10,8 @@ A model that blows up is not an exception here: it is a reply (`solvers.Failure`
 Maps raise `ModelFailure` to say so.
 """
 
+USAGE, STORE = 2, 4  # what the process exits with after a UsageError, or a mistake in a case, and after a StoreError
+
 
 class SpinupError(Exception):
     """Base of every error that names its cause and its cure."""

@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from spinup.errors import SpinupError, UsageError
+from spinup.errors import USAGE, SpinupError, UsageError
 
 COUNTS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_SIZE", "MPI_LOCALNRANKS")  # what launchers set
 
-USAGE = 2  # the exit code of a mistake in a case
 PATIENCE = 20.0  # seconds that a rank whose model failed waits for the others, beside what that usually takes
 
 T = TypeVar("T")
