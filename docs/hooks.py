@@ -412,8 +412,10 @@ def methods_on_ranks_table() -> str:
     for row in bench_rows("methods-on-ranks", "python -m benchmarks.methods_on_ranks"):
         evaluations = ", ".join(map(str, row["evaluations"]))
         largest = "none" if row["beyond"] is None else str(row["beyond"])
-        cells.append((f"`{row['method']}`", evaluations, *(f"{apart:.0e}" for apart in row["apart"]), largest))
-    heads = ("method", "evaluations on 1, 2, 4 ranks", "ends apart, 2 ranks", "4 ranks", "first apart by 1e-9")
+        ends, replays = ([f"{apart:.0e}" for apart in row[name]] for name in ("apart", "replayed"))
+        cells.append((f"`{row['method']}`", evaluations, *replays, *ends, largest))
+    apart = ("replay apart, 2 ranks", "4 ranks", "ends apart, 2 ranks", "4 ranks", "first apart by 1e-9")
+    heads = ("method", "evaluations on 1, 2, 4 ranks", *apart)
     return table(heads, cells)
 
 

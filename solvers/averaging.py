@@ -27,7 +27,17 @@ from typing import Any
 
 import numpy as np
 
-from solvers.blocking import BLOCKS, add_block, controlled_mean, no_blocks, scatter, standard_error
+from solvers.blocking import (
+    BLOCKS,
+    SUMS,
+    add_block,
+    block_state,
+    blocks_of,
+    controlled_mean,
+    no_blocks,
+    scatter,
+    standard_error,
+)
 from solvers.chain_factors import SingularMatrix
 from solvers.error_estimate import tendency_inverse
 from solvers.inner import EUCLIDEAN, InnerProduct
@@ -82,12 +92,12 @@ def mean_state(
     x, seen, least = np.asarray(x), _nothing(np.asarray(x), periods, controls), np.inf
     near = rate > 0  # a total that is conserved would not be that of the predictions
     if checkpoint is not None:
-        x, seen = np.asarray(checkpoint["x"]), {name: np.array(checkpoint[name]) for name in seen}
+        x, seen = np.asarray(checkpoint["x"]), _restored(checkpoint, seen)
         least, near = float(checkpoint.get("least", np.inf)), bool(checkpoint.get("near", True))
 
     while True:
         own = {"x": x, "least": least, "near": near}
-        yield Checkpoint(own | {name: value.copy() for name, value in seen.items()})
+        yield Checkpoint(own | _saved(seen))
         made = yield Operator(x, border=border)
         try:
             inverse = tendency_inverse(made, rate)
@@ -150,9 +160,9 @@ def _mean_of_states(
 
     seen = nothing()
     if checkpoint is not None:
-        x, seen = np.asarray(checkpoint["x"]), {name: np.array(checkpoint[name]) for name in seen}
+        x, seen = np.asarray(checkpoint["x"]), _restored(checkpoint, seen)
     while True:
-        yield Checkpoint({"x": x} | {name: value.copy() for name, value in seen.items()})
+        yield Checkpoint({"x": x} | _saved(seen))
         g = yield from _period(x, stop)
         if isinstance(g, Outcome):
             return g
@@ -185,6 +195,16 @@ def _cosine(a: np.ndarray, b: np.ndarray, inner: InnerProduct) -> float:
     """Of the angle between two vectors, (n,); 0 where one is nothing."""
     sizes = inner.norm(a) * inner.norm(b)
     return inner.dot(a, b) / sizes if sizes else 0.0
+
+
+def _saved(seen: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What a checkpoint holds of the sums. Copies."""
+    return {name: value.copy() for name, value in seen.items() if name not in SUMS} | block_state(seen)
+
+
+def _restored(state: Mapping[str, Any], like: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The sums of `_saved`, of the same names as others. Copies."""
+    return blocks_of(state) | {name: np.array(state[name]) for name in like if name not in SUMS}
 
 
 def _nothing(x: np.ndarray, periods: int, controls: int = 0) -> dict[str, np.ndarray]:

@@ -17,11 +17,13 @@ it.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from solvers.inner import InnerProduct
 
+SUMS = ("sums", "squares", "pending", "products")  # the last where there are control variates
 BLOCKS = 4  # the least whose scatter says something
 STILL = 1e-10  # variance of a control variate, in units of its mean square, below which it never changed
 
@@ -48,6 +50,32 @@ def add_block(blocks: dict[str, np.ndarray], value: np.ndarray, controls: np.nda
             blocks["pending"][level] = value
             return
         value = (blocks["pending"][level] + value) / 2
+
+
+def block_state(blocks: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What a checkpoint holds of the sums: lists of vectors, (n,), of which each rank has its part, and what goes with
+    the control variates, which every rank has. Copies."""
+    n = _size(blocks)
+    state: dict[str, Any] = {"count": blocks["count"].copy()}
+    for name in SUMS:
+        if name in blocks:
+            rows = blocks[name].reshape(-1, blocks[name].shape[-1]).copy()
+            state[name] = list(rows[:, :n])
+            if rows.shape[1] > n:
+                state[f"{name}_controls"] = rows[:, n:]
+    return state
+
+
+def blocks_of(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The sums of `block_state`. Copies."""
+    blocks = {"count": np.array(state["count"])}
+    for name in SUMS:
+        if name in state:
+            rows = np.array(state[name])
+            if f"{name}_controls" in state:
+                rows = np.concatenate([rows, state[f"{name}_controls"]], axis=1)
+            blocks[name] = rows.reshape(len(blocks["count"]), -1, rows.shape[-1]) if name == "products" else rows
+    return blocks
 
 
 def scatter(blocks: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -58,7 +58,10 @@ class Driver:
     def run(self) -> Outcome:
         """Go on until the method ends, the budget is spent or the user stops it. What the store already
         holds is replayed: nothing is evaluated twice."""
-        logged, checkpoint = self.store.load_checkpoint()
+        return self._run_from(*self.store.load_checkpoint())
+
+    def _run_from(self, logged: int, checkpoint: dict[str, Any] | None) -> Outcome:
+        """The same from a checkpoint that had seen so many evaluations."""
         flow = self.start_flow(checkpoint, lambda x, g: self.good_enough(self.store.records[:logged]))
         carried = self.store.state(self.store.last_good())
         extra = 0.0  # model years spent on operators since the last evaluation
@@ -291,12 +294,17 @@ class Driver:
         )
 
     def _cut_and_rerun(self, number: int) -> Outcome:
-        keep = self.store.cut_point(number)
-        warnings.warn(
-            f"replay of evaluation {number} asks for another state than the log holds (other software or hardware?): "
-            f"the log is cut, the run goes on from evaluation {keep}",
-            stacklevel=2,
-        )
+        keep, newest = self.store.cut_point(number), self.store.last_good()
+        what = f"replay of evaluation {number} asks for another state than the log holds (other software or hardware?)"
+        self.estimator.forget()
+        self.ahead.clear()
+        lost = len(self.store.records) - keep
+        if lost > self.store.header.store.checkpoint_every and newest >= 0:  # as where a method makes no checkpoints
+            warnings.warn(f"{what}: the method begins anew from evaluation {newest}, the newest", stacklevel=2)
+            begun = min(len(self.store.records), self.store.header.start_periods)
+            x = self.model.layout.pack(self.store.fields(newest, before=False))
+            return self._run_from(len(self.store.records), {"direct_periods": begun, "x": x})
+        warnings.warn(f"{what}: the log is cut, the run goes on from evaluation {keep}", stacklevel=2)
         self.store.cut(keep)
         return self.run()
 

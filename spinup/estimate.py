@@ -55,12 +55,16 @@ class ErrorEstimator:
         self._model = model
         self._store = store
         self._note = note
+        self._slowest = least_rate(model.conserved, has_steps=model.has_steps)
+        self.forget()
+
+    def forget(self) -> None:
+        """Know no more than the store does, of which a part was cut."""
         self._operator: StepOperator | None = None
         self._made = -1  # the evaluation before which the operator was made
-        self._slowest = least_rate(model.conserved, has_steps=model.has_steps)
         self._caught_up = False  # with the operators of its own in the store
         self._target: np.ndarray | None = None  # x - P^-1 r of the last estimate
-        self._by_secants = SecantError(model.layout.inner)
+        self._by_secants = SecantError(self._model.layout.inner)
         self._newest: int | None = None  # the evaluation that the secants were last told
 
     @property

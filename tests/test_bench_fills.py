@@ -93,12 +93,19 @@ def test_how_many_times_faster_groups_of_ranks_are(hooks):
 
 
 def test_whether_methods_are_the_same_on_ranks(hooks):
-    rows = [{"method": "ptc", "evaluations": [3, 3, 4], "apart": [1e-12, 2e-9], "beyond": 2}]
-    rows += [{"method": "picard", "evaluations": [3, 3, 3], "apart": [0.0, 1e-13], "beyond": None}]
+    ptc = {"method": "ptc", "evaluations": [3, 3, 4], "apart": [1e-12, 2e-9], "beyond": 2, "replayed": [1e-13, 3e-12]}
+    picard = {
+        "method": "picard",
+        "evaluations": [3, 3, 3],
+        "apart": [0.0, 1e-13],
+        "beyond": None,
+        "replayed": [0.0, 0.0],
+    }
+    rows = [ptc, picard]
     (hooks.RESULTS / "methods-on-ranks.json").write_text(json.dumps({"rows": rows}))
     *_, ptc, picard = hooks.fill("methods-on-ranks-table").splitlines()
-    assert ptc == "| `ptc` | 3, 3, 4 | 1e-12 | 2e-09 | 2 |"
-    assert picard == "| `picard` | 3, 3, 3 | 0e+00 | 1e-13 | none |"
+    assert ptc == "| `ptc` | 3, 3, 4 | 1e-13 | 3e-12 | 1e-12 | 2e-09 | 2 |"
+    assert picard == "| `picard` | 3, 3, 3 | 0e+00 | 0e+00 | 0e+00 | 1e-13 | none |"
 
 
 def test_what_linear_systems_cost_and_how_it_grows(hooks):

@@ -294,6 +294,24 @@ def test_a_replay_that_differs_cuts_the_log_and_says_so(tmp_path):
     assert result.model_years == 25
 
 
+def test_where_no_checkpoint_leads_back_a_replay_that_differs_loses_nothing(tmp_path):
+    run = tmp_path / "run"
+    spinup.run(LINEAR, out=run, budget=19, store={"checkpoint_every": 8})
+    before = spinup.open(run).c.values
+    for checkpoint in (run / "checkpoints").glob("[ab]*"):
+        shutil.rmtree(checkpoint) if checkpoint.is_dir() else checkpoint.unlink()
+    group = zarr.open_group(run, mode="r+", use_consolidated=False)
+    header = json.loads(group.attrs["header"])
+    header["settings"] = header["settings"] | {"depth": 2}
+    group.attrs["header"] = json.dumps(header)
+    with pytest.warns(UserWarning, match=r"replay of evaluation 7 asks for .* anew from evaluation 18, the newest"):
+        result = spinup.resume(run, budget=25)
+    assert result.evaluations == 25
+    after = spinup.open(run)
+    np.testing.assert_array_equal(after.c.values[:19], before)
+    np.testing.assert_array_equal(after.c_before.values[19], before[18])
+
+
 def test_a_diagnostic_that_fails_costs_no_evaluation(tmp_path):
     def step(state):
         return {"a": 0.5 * state["a"]}
