@@ -16,7 +16,7 @@ from spinup.store.view import read_state
 HERE = Path(__file__).parent
 RING = HERE / "cases" / "ring.py"
 PROGRAM = HERE / "cases" / "ring_program.py"
-ANEW = ("snes", "newton", "snes-ngmres")  # which no checkpoint, or an old one, leads back to: to rounding another replay
+ANEW = ("snes", "newton", "snes-ngmres")  # no checkpoint leads back, or an old one, and rounding makes another replay
 STEPPING = ["ptc", "auto", "anderson", "snes", "mean", "newton", "newton-jvp"]
 MISSING = "MPI, PETSc and what talks to them are not installed: make distributed"
 
