@@ -64,6 +64,7 @@ class Driver:
         """The same from a checkpoint that had seen so many evaluations."""
         flow = self.start_flow(checkpoint, lambda x, g: self.good_enough(self.store.records[:logged]))
         carried = self.store.state(self.store.last_good())
+        saved = logged  # evaluations that the last checkpoint had seen
         extra = 0.0  # model years spent on operators since the last evaluation
         try:
             request = next(flow)
@@ -102,8 +103,9 @@ class Driver:
                         self.store.save_mean(unpack(x), unpack(error), count * self._cost())
                     case Note(text) if logged == len(self.store.records):
                         self.note(text)
-                    case Checkpoint(state) if self._due(logged):
+                    case Checkpoint(state) if self._due(logged, saved):
                         self.store.save_checkpoint(state)
+                        saved = logged
                 request = flow.send(reply)
         except StopIteration as end:
             return end.value
@@ -144,8 +146,10 @@ class Driver:
         kept = self.store.load_operator(count)
         return None if kept is None else (with_cells(self.model, kept[0]), kept[1])
 
-    def _due(self, logged: int) -> bool:
-        return logged == len(self.store.records) and logged % self.store.header.store.checkpoint_every == 0
+    def _due(self, logged: int, saved: int) -> bool:
+        """Whether a checkpoint is: methods make them at their own steps, which may be many evaluations long."""
+        every = self.store.header.store.checkpoint_every
+        return logged == len(self.store.records) and logged - saved >= every
 
     def _advanced(self, request: Evaluate, carried: State) -> State:
         """The full state that the model makes of the carried one as asked."""

@@ -18,7 +18,7 @@ class StoreSettings(BaseModel):
 
     fields_every: int = Field(1, ge=1, description="keep the accelerated variables of every n-th evaluation")
     states_every: int = Field(0, ge=0, description="keep the full state of every n-th evaluation (0: only the newest)")
-    checkpoint_every: int = Field(10, ge=1, description="evaluations between checkpoints of the method")
+    checkpoint_every: int = Field(10, ge=1, description="least evaluations between checkpoints of the method")
 
 
 class Header(BaseModel):
