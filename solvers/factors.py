@@ -173,7 +173,7 @@ def incomplete_factors(matrix: Any) -> Solve:
 
 def refined(matrix: Any, factors: Factors, b: np.ndarray, tolerance: float, rows: np.ndarray) -> np.ndarray | None:
     """x with matrix x = b, (n,), by flexible GMRES with `factors` before it; None where what is left of b, its rows
-    times `rows` (see `scaling`), is not below `tolerance` of it. Raises SingularMatrix.
+    times `rows` (see `row_scale`), is not below `tolerance` of it. Raises SingularMatrix.
     """
 
     def precondition(v: np.ndarray) -> np.ndarray:

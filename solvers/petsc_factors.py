@@ -26,7 +26,6 @@ REFINEMENT = 40  # largest Krylov dimension where the factors are of single prec
 ITERATIONS = 300  # the same where an inverse is approximate
 KRYLOV = {"ksp_type": "fgmres", "ksp_gmres_restart": 100, "ksp_max_it": ITERATIONS}
 LU = {
-    "ksp_max_it": REFINEMENT,
     "pc_type": "lu",
     "pc_factor_mat_solver_type": "mumps",
     "mat_mumps_icntl_6": 0,  # columns stay where they are
@@ -40,7 +39,7 @@ LEVELS = {
     "mg_levels_ksp_max_it": 1,
     "mg_levels_pc_type": "bjacobi",
     "mg_levels_sub_pc_type": "ilu",
-} | {f"mg_coarse_{name}": value for name, value in LU.items() if name != "ksp_max_it"}
+} | {f"mg_coarse_{name}": value for name, value in LU.items()}
 
 
 class PetscFactors:
@@ -64,7 +63,8 @@ class PetscFactors:
         PETSc.garbage_cleanup(comm)  # on several ranks nothing of PETSc's goes by itself
         database = PETSc.Options(PREFIX)
         kind = kind_asked_for(levels=bool(levels))
-        ours = KRYLOV | {"mg": LEVELS if levels else {}, "lu": LU}.get(kind, {})  # PETSc's own LU does not pivot
+        by_lu = LU | {"ksp_max_it": REFINEMENT}  # PETSc's own LU does not pivot
+        ours = KRYLOV | {"mg": LEVELS if levels else {}, "lu": by_lu}.get(kind, {})
         given = [name for name in ours if not database.hasName(name)]
         for name in given:
             database[name] = ours[name]

@@ -150,12 +150,17 @@ def test_a_derivative_leaves_the_state_where_it_is(tmp_path):
         np.testing.assert_array_equal(model.tangent({"c": x}, {"c": v})["c"], kept["c"][number])
 
 
-def test_a_replay_with_another_derivative_cuts_the_log(tmp_path):
-    run = spinup.run(NEWTON, out=tmp_path / "run", budget=9).path
+def change_settings(run, **settings):
+    """Have a run be one of a method with other settings, so that its replay asks for other states."""
     group = zarr.open_group(run, mode="r+", use_consolidated=False)
     header = json.loads(group.attrs["header"])
-    header["settings"] = header["settings"] | {"products": "difference"}
+    header["settings"] = header["settings"] | settings
     group.attrs["header"] = json.dumps(header)
+
+
+def test_a_replay_with_another_derivative_cuts_the_log(tmp_path):
+    run = spinup.run(NEWTON, out=tmp_path / "run", budget=9).path
+    change_settings(run, products="difference")
     with pytest.warns(UserWarning, match="replay of evaluation 3 asks for another state"):
         result = spinup.resume(run, budget=12)
     assert result.evaluations == 12
@@ -284,10 +289,7 @@ def test_derivatives_of_a_map_that_has_none(tmp_path):
 def test_a_replay_that_differs_cuts_the_log_and_says_so(tmp_path):
     run = tmp_path / "run"
     spinup.run(LINEAR, out=run, budget=19, store={"checkpoint_every": 8})
-    group = zarr.open_group(run, mode="r+", use_consolidated=False)
-    header = json.loads(group.attrs["header"])
-    header["settings"] = header["settings"] | {"depth": 2}
-    group.attrs["header"] = json.dumps(header)
+    change_settings(run, depth=2)
     with pytest.warns(UserWarning, match=r"replay of evaluation 17 asks for another state .* from evaluation 16"):
         result = spinup.resume(run, budget=25)
     assert result.evaluations == 25
@@ -300,10 +302,7 @@ def test_where_no_checkpoint_leads_back_a_replay_that_differs_loses_nothing(tmp_
     before = spinup.open(run).c.values
     for checkpoint in (run / "checkpoints").glob("[ab]*"):
         shutil.rmtree(checkpoint) if checkpoint.is_dir() else checkpoint.unlink()
-    group = zarr.open_group(run, mode="r+", use_consolidated=False)
-    header = json.loads(group.attrs["header"])
-    header["settings"] = header["settings"] | {"depth": 2}
-    group.attrs["header"] = json.dumps(header)
+    change_settings(run, depth=2)
     with pytest.warns(UserWarning, match=r"replay of evaluation 7 asks for .* anew from evaluation 18, the newest"):
         result = spinup.resume(run, budget=25)
     assert result.evaluations == 25

@@ -96,7 +96,7 @@ def stepping(tmp_path_factory):
 def test_what_is_known_of_a_map_that_is_split_serves(stepping, method, number):
     alone, ranks = (spinup.open(stepping[n] / method) for n in (1, number))
     assert ranks.sizes["evaluation"] == alone.sizes["evaluation"]
-    assert ranks.attrs["outcome"] == alone.attrs["outcome"]
+    assert ranks.attrs["outcome"] == alone.attrs["outcome"] == ("budget" if method == "mean" else "converged")
     for name in ("a", "b"):
         np.testing.assert_allclose(ranks[name].values[-1], alone[name].values[-1], rtol=0, atol=1e-9)
     np.testing.assert_allclose(ranks.error_estimate.values, alone.error_estimate.values, rtol=1e-3, atol=1e-12)
@@ -119,7 +119,8 @@ def test_a_run_with_an_operator_goes_on_on_another_number_of_ranks(stepping, gon
     whole, resumed = spinup.open(stepping[1] / method), spinup.open(gone_on["stepping_program.py"] / method)
     assert resumed.attrs["outcome"] == whole.attrs["outcome"]
     assert resumed.sizes["evaluation"] == whole.sizes["evaluation"] or method in ANEW
-    np.testing.assert_allclose(resumed.a.values[-1], whole.a.values[-1], rtol=0, atol=1e-8)
+    apart = 1e-8 if method in ANEW else 1e-9
+    np.testing.assert_allclose(resumed.a.values[-1], whole.a.values[-1], rtol=0, atol=apart)
 
 
 @pytest.mark.parametrize("method", methods())

@@ -20,8 +20,6 @@ RUNS = {
     "newton": ("tendency", "newton", {}),
     "newton-jvp": ("jvp", "newton", {"preconditioned": False, "products": "tangent"}),
 }
-
-
 PART = 9  # years
 
 
