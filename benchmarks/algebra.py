@@ -27,11 +27,11 @@ from benchmarks.basin import basin
 from benchmarks.record import write_rows
 from solvers import StepOperator, lumping
 from solvers.chain_factors import chain_bytes, chain_factors, scaling
-from solvers.factors import Factors, refined
-from solvers.lumped import lumped_factors
+from solvers.factors import Factors, levels_that_fit, refined
+from solvers.layers import layered_factors
 from solvers.lumping import lumped_levels
 from solvers.memory import usable
-from solvers.petsc_factors import PetscFactors, options_given, row_scale
+from solvers.petsc_factors import PetscFactors, options_given, petsc_solve, row_scale
 from solvers.sparse_lu import superlu_factors, umfpack_factors
 from solvers.tendency import extended_matrix
 
@@ -68,7 +68,7 @@ CHOICES = {
         "ilu": GRIDS[:4],
     },
     "acc": dict.fromkeys(("superlu", "umfpack", "chain", "mumps"), ("30x42",)),
-    "extended": {"mumps": GRIDS[:3], "chain": GRIDS[:3], "umfpack": GRIDS[:1], "strips": GRIDS[:2]},
+    "extended": {"mumps": GRIDS[:3], "chain": GRIDS[:3], "umfpack": GRIDS[:1], "layers": GRIDS[:4]},
 }
 
 
@@ -144,13 +144,14 @@ def _by_scipy(operator: StepOperator, own: Any, choice: str) -> Any:
         border = operator.border
         assert border is not None
         assert border.chain is not None
-        assert border.aggregates is not None
+        assert border.layers is not None
         if choice == "chain":
             if chain_bytes(border.chain) > usable():
                 raise MemoryError("the chain's factors do not fit")
             factors = Factors(chain_factors(own, border.chain), dimension)
         else:
-            factors = Factors(lumped_factors(own, border.chain, border.aggregates, usable(), chain_factors), dimension)
+            levels = levels_that_fit(border.chain, border.layers, usable())
+            factors = Factors(layered_factors(own, border.layers, levels, petsc_solve), dimension)
     rows, _ = scaling(own)
 
     def solve(matrix: Any, right: np.ndarray) -> tuple[np.ndarray | None, int]:

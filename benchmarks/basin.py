@@ -14,7 +14,7 @@ from scipy.sparse.linalg import spsolve
 
 from solvers import Border, StepOperator
 from solvers.lumping import Cells
-from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, lumped_columns
+from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, layers_of
 
 LEVELS = 24
 DEPTH = 4800.0  # m
@@ -51,9 +51,9 @@ def basin(nx: int, ny: int, *, border: bool) -> StepOperator:
     viscosity = np.broadcast_to(1e-3 + 5e-3 * np.exp(-((depth / 60) ** 2)), grid.shape)
     slope = np.full(grid.shape, -0.2)
     balance = circulation_balance(grid, viscosity, {"temp": temperature}, {"temp": slope})
-    chain, aggregates = chain_of_rows(grid, balance, 1), lumped_columns(grid, balance, 1)
+    chain, layers = chain_of_rows(grid, balance, 1), layers_of(grid, balance, 1)
     response = csr_array(DAY * balance.advection)
-    return replace(found, border=Border(response, balance.source, balance.balance, chain, aggregates))
+    return replace(found, border=Border(response, balance.source, balance.balance, chain, layers))
 
 
 def latitude(ny: int, *, north: bool = False) -> np.ndarray:

@@ -5,8 +5,8 @@
     sparse LU, `sparse_lu`         double precision       without a chain, or where a link is too wide to be dense
     lumped levels, `lumping`       double precision       where there are many unknowns but no border
     what PETSc's options say       double precision       where there are some
-    lumped unknowns and strips     where LU does not fit  `lumped`
-    incomplete LU                  the same, where it is not known what to lump
+    layers made fewer              where LU does not fit  `layers`
+    incomplete LU                  the same, where no layers are known
 
 All but sparse LU without a chain need `refined`, which says so where an inverse is not good enough.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from solvers import memory
 from solvers.chain_factors import SingularMatrix, Solve, chain_bytes, chain_factors
 from solvers.krylov import fgmres
-from solvers.lumped import lumped_chain, lumped_factors, strip_width
+from solvers.layers import Layers, Level, coarser_levels, layered_factors, patch_bytes
 from solvers.lumping import Cells
 from solvers.petsc_factors import (
     ITERATIONS,
@@ -57,16 +57,16 @@ class Factors:
 def factorise(
     matrix: Any,
     chain: np.ndarray | None = None,
-    aggregates: np.ndarray | None = None,
+    layers: Layers | None = None,
     cells: Cells | None = None,
     *,
     limit: float | None = None,
 ) -> Factors:
     """What the sparse matrix (n, n) is solved with.
 
-    chain: (n,) link of each unknown. aggregates: (n,) integers from 0, what each unknown is lumped into where LU
-    factors do not fit. cells: where the unknowns are, for lumped levels where they are many. limit: bytes that LU
-    factors may take, by default `memory.usable()`. Raises SingularMatrix.
+    chain: (n,) link of each unknown. layers: where the unknowns are, for where LU factors do not fit. cells: the same,
+    for lumped levels where they are many. limit: bytes that LU factors may take, by default `memory.usable()`. Raises
+    SingularMatrix.
     """
     limit = memory.usable() if limit is None else limit
     if is_asked_for() or by_levels(cells):
@@ -78,19 +78,17 @@ def factorise(
         if (links := dense_links(chain)) is not None:
             return Factors(chain_factors(matrix, links))
         return Factors(sparse_factors(matrix), exact=chain is None)
-    if chain is None or aggregates is None:
+    if chain is None or layers is None:
         return Factors(incomplete_factors(matrix), ITERATIONS)
-
-    def of_lumped(lumped: Any, links: np.ndarray) -> Solve:
-        return factorise(lumped, links, limit=limit)
-
-    return Factors(lumped_factors(matrix, chain, aggregates, limit, of_lumped), ITERATIONS)
+    levels = levels_that_fit(chain, layers, limit)
+    links = chain[levels[-1].members] if levels else chain
+    return Factors(layered_factors(matrix, layers, levels, lambda m: factorise(m, links, limit=limit)), ITERATIONS)
 
 
 def memory_sentence(
     matrix: Any,
     chain: np.ndarray | None = None,
-    aggregates: np.ndarray | None = None,
+    layers: Layers | None = None,
     cells: Cells | None = None,
     *,
     limit: float | None = None,
@@ -99,6 +97,8 @@ def memory_sentence(
 
     Raises SingularMatrix.
     """
+    from scipy.sparse import csr_array
+
     limit = memory.usable() if limit is None else limit
     n, dense = matrix.shape[0], dense_links(chain) is not None
     if is_asked_for() or by_levels(cells):
@@ -116,13 +116,32 @@ def memory_sentence(
         f"may have {in_words(limit)}: iterations instead, which take longer"
     )
     vectors = 2 * ITERATIONS * n * 8.0  # the most that flexible GMRES keeps
-    if chain is None or aggregates is None:
+    levels = [] if chain is None or layers is None else levels_that_fit(chain, layers, limit)
+    if chain is None or layers is None or not levels:
         size = FILL * matrix.nnz * memory.BYTES + vectors
         return f"{short} and may not get there, with incomplete factors (at most {in_words(size)})"
-    links = lumped_chain(chain, aggregates)
-    width, size = strip_width(matrix, chain, limit)
-    size += chain_bytes(links) + vectors
-    return f"{short}, with {len(links)} lumped unknowns and strips of {width} links (at most {in_words(size)})"
+    coarsest = levels[-1].members
+    size = patch_bytes(csr_array(matrix), layers, levels) + coarse_bytes(chain[coarsest]) + vectors
+    counts = [1 + int(of.layer.max()) for of in (layers, *(level.layers for level in levels))]
+    return (
+        f"{short}, with {in_a_row(counts)} layers, patches of columns and LU factors of {len(coarsest)} unknowns "
+        f"(about {in_words(size)})"
+    )
+
+
+def levels_that_fit(chain: np.ndarray, layers: Layers, limit: float) -> list[Level]:
+    """The levels of `layers.coarser_levels`, the coarsest of which has LU factors of at most `limit` bytes, if any."""
+    return coarser_levels(layers, lambda members: coarse_bytes(chain[members]) <= limit)
+
+
+def coarse_bytes(chain: np.ndarray) -> float:
+    """About how many bytes LU factors of a level with this chain take."""
+    return mumps_bytes(len(chain)) if by_mumps(chain) else chain_bytes(chain)
+
+
+def in_a_row(numbers: list[int]) -> str:
+    """Such as "24, 16 and 10"."""
+    return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
 
 
 def by_levels(cells: Cells | None) -> bool:

@@ -24,6 +24,7 @@ import numpy as np
 
 from solvers.inner import EUCLIDEAN, InnerProduct
 from solvers.inner import Array as Array
+from solvers.layers import Layers
 from solvers.lumping import Cells
 from solvers.rows import Rows
 
@@ -78,14 +79,14 @@ class Border:
     source: (m, n). balance: (m, m), not singular. All sparse.
     chain: (n + m,) integers from 0: the link of a chain that each unknown of (x, y) belongs to; the links are coupled
     to their neighbours in the chain only; None where it is not known, as on several ranks.
-    aggregates: (n + m,) integers from 0: what each unknown of (x, y) is lumped into where memory is short; or unknown.
+    layers: where each unknown of (x, y) is, for where memory is short; or unknown.
     """
 
     response: Any
     source: Any
     balance: Any
     chain: np.ndarray | None
-    aggregates: np.ndarray | None = None
+    layers: Layers | None = None
 
 
 BORDER_MATRICES = ("response", "source", "balance")
@@ -147,8 +148,21 @@ class StepOperator:
 def _same_border(a: Border | None, b: Border | None) -> bool:
     if a is None or b is None:
         return a is b
-    grouped = all(np.array_equal(getattr(a, name), getattr(b, name)) for name in ("chain", "aggregates"))
-    return grouped and all(_same(getattr(a, name), getattr(b, name)) for name in BORDER_MATRICES)
+    return (
+        _same_arrays(a.chain, b.chain)
+        and _same_layers(a.layers, b.layers)
+        and all(_same(getattr(a, name), getattr(b, name)) for name in BORDER_MATRICES)
+    )
+
+
+def _same_layers(a: Layers | None, b: Layers | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return all(np.array_equal(known, getattr(b, name)) for name, known in vars(a).items())
+
+
+def _same_arrays(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from solvers.any_rate import AnyRate
 from solvers.chain_factors import SingularMatrix
 from solvers.factors import REFINEMENT, Factors, factorise, memory_sentence, refined
+from solvers.layers import Layers
 from solvers.lumping import Cells
 from solvers.petsc_factors import row_scale
 from solvers.ranks_inverse import LINEAR_TOLERANCE, RanksInverse, ranks_sentence
@@ -89,11 +90,11 @@ def extended_matrix(operator: StepOperator, rate: float | np.ndarray = 0.0) -> A
     return csr_array(matrix)
 
 
-def what_is_lumped(operator: StepOperator) -> tuple[np.ndarray | None, np.ndarray | None, Cells | None]:
-    """The chain and the aggregates of the extended matrix, or the cells of one without border, where they are known."""
+def what_is_lumped(operator: StepOperator) -> tuple[np.ndarray | None, Layers | None, Cells | None]:
+    """The chain and the layers of the extended matrix, or the cells of one without border, where they are known."""
     if operator.border is None:
         return None, None, operator.cells
-    return operator.border.chain, operator.border.aggregates, None
+    return operator.border.chain, operator.border.layers, None
 
 
 def memory_needed(operator: StepOperator) -> str:

@@ -24,6 +24,7 @@ import numpy as np
 from scipy.sparse import block_array, coo_array, csr_array, diags_array, eye_array, kron
 from scipy.sparse.csgraph import connected_components
 
+from solvers.layers import Layers
 from spinup.patch import Patch
 
 Sparse = Any
@@ -251,14 +252,15 @@ def chain_of_rows(grid: CGrid, circulation: Circulation, tracers: int) -> np.nda
     return np.unique(row if grid.cyclic or ny >= nx else column, return_inverse=True)[1]
 
 
-def lumped_columns(grid: CGrid, circulation: Circulation, tracers: int) -> np.ndarray:
-    """What each unknown (tracers, u, v, p_s) is lumped into where those of 2 x 2 water columns are one: unknowns of the
-    same kind and level, integers from 0 (A. Bardin, F. Primeau and K. Lindsay, Ocean Modelling 73 (2014), 45-58)."""
+def layers_of(grid: CGrid, circulation: Circulation, tracers: int) -> Layers:
+    """Where each unknown (tracers, u, v, p_s) is; p_s is in the lowest layer."""
     places = _places(grid, circulation, tracers)
-    kind = np.repeat(np.arange(len(places)), [len(cells) for cells in places])
-    level, row, column = np.unravel_index(np.concatenate(places), grid.shape)
-    blocks = np.ravel_multi_index((kind, level, row // 2, column // 2), (len(places), *grid.shape))
-    return np.unique(blocks, return_inverse=True)[1]
+    variable = np.repeat(np.arange(len(places)), [len(cells) for cells in places])
+    cells = np.concatenate(places)
+    thickness = np.broadcast_to(grid.dzt, grid.shape)
+    height = np.cumsum(thickness, axis=0) - 0.5 * thickness
+    layer, row, column = np.unravel_index(cells, grid.shape)
+    return Layers(variable, layer, row, column, thickness.ravel()[cells], height.ravel()[cells])
 
 
 def _places(grid: CGrid, circulation: Circulation, tracers: int) -> list[np.ndarray]:

@@ -24,7 +24,7 @@ import numpy as np
 from solvers import Border, StepOperator
 from solvers.lumping import Cells
 from solvers.seasons import of_seasons
-from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, lumped_columns
+from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, layers_of
 from spinup.compilation import use_compilation_cache
 from spinup.convection import stably_stratified
 from spinup.devices import check_devices
@@ -352,9 +352,10 @@ class VerosMap:
             viscosity = coefficients["kappaM"]
             return replace(found, border=border_on_ranks(self._patch, self._grid, viscosity, carried, slopes, self.dt))
         balance = circulation_balance(self._grid, coefficients["kappaM"], carried, slopes)
-        chain, lumps = (of(self._grid, balance, len(self._accelerate)) for of in (chain_of_rows, lumped_columns))
+        chain = chain_of_rows(self._grid, balance, len(self._accelerate))
+        layers = layers_of(self._grid, balance, len(self._accelerate))
         response = (self.dt * balance.advection).tocsr()
-        return replace(found, border=Border(response, balance.source, balance.balance, chain, lumps))
+        return replace(found, border=Border(response, balance.source, balance.balance, chain, layers))
 
     def on_groups(self, groups: Groups) -> None:
         """Have groups of ranks, of which each has the whole grid, share out the perturbed steps of the operator."""

@@ -9,7 +9,7 @@ from scipy.sparse.linalg import spsolve
 
 import spinup
 from solvers.factors import factorise
-from spinup.circulation import CGrid, Circulation, chain_of_rows, circulation_balance, lumped_columns
+from spinup.circulation import CGrid, Circulation, chain_of_rows, circulation_balance, layers_of
 from spinup.veros_circulation import interior
 from spinup.veros_map import VerosMap
 
@@ -372,22 +372,22 @@ def test_all_tracers_of_a_column_are_in_one_link():
     np.testing.assert_array_equal(chain[2 * n :], chain_of_rows(grid, circulation, tracers=1)[n:])
 
 
-def test_cells_are_lumped_2x2_with_their_own_kind_and_level():
-    """Each unknown's kind, level, row and column, from a grid of labels; an island leaves smaller lumps."""
+def test_each_unknown_is_in_a_layer_of_its_column():
+    """Its variable, layer, row and column, from a grid of labels."""
     grid = c_grid(island())
     circulation = balance_of(grid)
-    lumps = lumped_columns(grid, circulation, tracers=2)
+    layers = layers_of(grid, circulation, tracers=2)
     tracer = np.flatnonzero(grid.mask)
     of = circulation.unknowns
     level, row, column = np.unravel_index(np.concatenate([tracer, tracer, of.u, of.v, of.pressure]), grid.shape)
     sizes = (len(tracer), len(tracer), len(of.u), len(of.v), len(of.pressure))
     kind = np.repeat(np.arange(5), sizes)
-    assert lumps.shape == (2 * grid.mask.sum() + circulation.balance.shape[0],)
-    np.testing.assert_array_equal(np.unique(lumps), np.arange(lumps.max() + 1))
-    labels = np.stack([kind, level, row // 2, column // 2])
-    together = lumps[:, None] == lumps
-    np.testing.assert_array_equal(together, (labels[:, :, None] == labels[:, None]).all(axis=0))
-    assert np.bincount(lumps).max() == 4
+    assert layers.row.shape == (2 * grid.mask.sum() + circulation.balance.shape[0],)
+    for found, expected in ((layers.variable, kind), (layers.layer, level), (layers.row, row), (layers.column, column)):
+        np.testing.assert_array_equal(found, expected)
+    dz = np.broadcast_to(grid.dzt, grid.shape)[:, 0, 0]
+    np.testing.assert_allclose(layers.thickness, dz[level])
+    np.testing.assert_allclose(layers.height, (np.cumsum(dz) - 0.5 * dz)[level])
 
 
 def test_two_tracers_act_by_their_density_alone():

@@ -2,6 +2,7 @@
 targets, where estimates said that the equilibrium is."""
 
 import math
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import zarr
 
 from solvers import Border, StepOperator
+from solvers.layers import Layers
 from solvers.requests import BORDER_MATRICES
 from solvers.seasons import of_seasons
 from spinup.store.journal import Record, damaged, read_record
@@ -19,9 +21,10 @@ def operator_tree(operator: StepOperator) -> dict[str, Any]:
     """Its parts as arrays and numbers by name."""
     tree: dict[str, Any] = {"steps": operator.steps}
     if operator.border is not None:
-        for name in ("chain", "aggregates"):
-            if (known := getattr(operator.border, name)) is not None:
-                tree[name] = known
+        if operator.border.chain is not None:
+            tree["chain"] = operator.border.chain
+        if operator.border.layers is not None:
+            tree |= {f"layers_{name}": known for name, known in vars(operator.border.layers).items()}
     if not operator.seasons:
         return tree | sparse_tree(_matrices(operator))
     tree |= {"seasons": len(operator.seasons), "cycle_steps": operator.cycle_steps}
@@ -64,9 +67,11 @@ def read_operator(path: Path, name: str) -> tuple[StepOperator, float] | None:
 def _operator(tree: dict[str, Any], matrices: dict[str, Any], suffix: str = "") -> StepOperator:
     """The operator of the matrices whose names have this suffix."""
     border = None
-    if "balance" + suffix in matrices:  # several ranks know of no chain, an older version of no aggregates
+    if "balance" + suffix in matrices:  # several ranks know of no chain, an older version of no layers
         parts = {part: matrices[part + suffix] for part in BORDER_MATRICES}
-        border = Border(**parts, chain=tree.get("chain"), aggregates=tree.get("aggregates"))
+        known = "layers_row" in tree
+        layers = Layers(*(tree[f"layers_{field.name}"] for field in fields(Layers))) if known else None
+        border = Border(**parts, chain=tree.get("chain"), layers=layers)
     return StepOperator(matrices["matrix" + suffix], tree["steps"], matrices.get("implicit" + suffix), border)
 
 

@@ -8,6 +8,7 @@ from scipy.sparse import csr_array, diags_array, eye_array
 
 from solvers import Border, SingularMatrix, StepOperator, error_estimate, factors, memory, tendency
 from solvers.error_estimate import tendency_inverse
+from solvers.layers import Layers
 from solvers.tendency import TendencyInverse
 
 N, STEPS = 60, 40
@@ -156,4 +157,8 @@ def test_operators_are_equal_where_their_numbers_are():
     with_border = replace(known, border=border)
     assert with_border == replace(known, border=replace(border, source=border.source.copy()))
     assert with_border != replace(known, border=replace(border, source=2 * border.source))
-    assert with_border != replace(known, border=replace(border, aggregates=np.zeros(2 * N, int)))
+    layers = Layers(*np.zeros((4, 2 * N), int), np.ones(2 * N), np.ones(2 * N))
+    in_layers = replace(known, border=replace(border, layers=layers))
+    assert in_layers == replace(known, border=replace(border, layers=layers.of(np.arange(2 * N))))
+    assert in_layers != with_border
+    assert in_layers != replace(known, border=replace(border, layers=replace(layers, row=layers.row + 1)))

@@ -29,6 +29,7 @@ from solvers.chain_factors import chain_bytes
 from solvers.error_estimate import forget_inverse, tendency_inverse
 from solvers.extended import limited_step, size_without_outliers, without_reversal
 from solvers.inner import EUCLIDEAN
+from solvers.layers import Layers
 from solvers.tendency import memory_needed
 
 N, PERIOD = 40, 60
@@ -195,16 +196,18 @@ def test_an_operator_that_asks_for_twice_the_way_does_not_go_to_and_fro():
 
 
 def test_a_whole_solve_where_the_factors_do_not_fit(monkeypatch):
-    """Cells lumped in pairs: as many cycles, the same states to the tolerance of the linear solve."""
+    """A column of N layers, made fewer: as many cycles, the same states to the tolerance of the linear solve."""
     border = OPERATOR.border
-    lumped = replace(OPERATOR, border=replace(border, aggregates=np.arange(2 * N) // 2))
+    nothing, layer = np.zeros(2 * N, int), np.tile(np.arange(N), 2)
+    layers = Layers(np.repeat([0, 1], N), layer, nothing, nothing, nothing + 1.0, layer + 0.5)
+    column = replace(OPERATOR, border=replace(border, layers=layers))
     start = partial(method, stop=lambda x, g: np.abs(g - x).max() < 1e-7, stall_after=100)
     expected, _ = drive(start())
-    assert "LU factors take" in memory_needed(lumped)
+    assert "LU factors take" in memory_needed(column)
     monkeypatch.setattr(memory, "usable", lambda: chain_bytes(border.chain) - 1.0)
-    assert "40 lumped unknowns" in memory_needed(lumped)
+    assert f"{N}, {N // 2} and {N // 4} layers" in memory_needed(column)
     forget_inverse()
-    found, outcome = drive(start(), lumped)
+    found, outcome = drive(start(), column)
     assert outcome is Outcome.CONVERGED
     assert cycles(found) == cycles(expected)
     np.testing.assert_allclose(saved(found)[-1]["x"], saved(expected)[-1]["x"], atol=1e-6)
