@@ -13,8 +13,8 @@ without a diagonal entry is a constraint, as the divergence is on velocities und
 unknowns that its constraints hold, also of its neighbours: without them it would be nearly singular (S. P. Vanka,
 J. Comput. Phys. 65 (1986), 138-158).
 
-The patches' factors grow with the number of columns only; the coarsest level has a third of the unknowns and a sixth of
-the memory of LU factors of the whole.
+The patches' factors grow with the number of columns only. A level has some two thirds of the unknowns of the one before
+and half of the memory of its LU factors.
 """
 
 from collections.abc import Callable
@@ -26,9 +26,10 @@ import numpy as np
 from solvers.chain_factors import SingularMatrix, Solve
 from solvers.petsc_factors import row_scale
 
-LEVELS = 2  # coarser than the finest; more where the coarsest still does not fit
+LEVELS = 1  # coarser than the finest; more where the coarsest does not fit: each costs iterations
 WIDTH = 2  # columns of a patch each way
-LESS = 0.9  # of the unknowns at most are left from one level to the next, else it is the last
+LESS = 0.9  # of the unknowns at most are left from one level to the next
+ROUNDING = 1e-9  # of thicknesses
 SINGLE = 6  # bytes of an entry of SuperLU's factors in single precision, indices included
 
 
@@ -66,12 +67,13 @@ def coarser_levels(layers: Layers, fits: Callable[[np.ndarray], bool]) -> list[L
     """The levels from the second finest on. fits: of the `members` of a level, whether its LU factors fit."""
     found: list[Level] = []
     members, depth = np.arange(len(layers.layer)), thickest(layers)
-    mean = depth.sum() / len(depth)
-    while len(found) < LEVELS or not fits(members):
-        group = paired(depth, 2 ** (len(found) + 1) * mean)
+    limit = depth.sum() / len(depth)
+    while (len(found) < LEVELS or not fits(members)) and limit < 2 * depth.sum():
+        limit *= 2
+        group = paired(depth, limit)
         spread, first, coarse = coarsened(layers, group)
         if len(first) > LESS * len(members):
-            break
+            continue
         depth = np.bincount(group, depth)
         members, layers = members[first], coarse
         found.append(Level(spread, members, layers))
@@ -90,7 +92,7 @@ def paired(depth: np.ndarray, limit: float) -> np.ndarray:
     layer alone."""
     group, k = np.zeros(len(depth), dtype=int), len(depth) - 1
     while k > 0:
-        together = depth[k] + depth[k - 1] <= limit
+        together = depth[k] + depth[k - 1] <= limit * (1 + ROUNDING)
         k -= 2 if together else 1
         group[k + 1] = 1  # where the group below it ends
     group[0] = 0
