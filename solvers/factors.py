@@ -78,10 +78,9 @@ def factorise(
         if (links := dense_links(chain)) is not None:
             return Factors(chain_factors(matrix, links))
         return Factors(sparse_factors(matrix), exact=chain is None)
-    if chain is None or layers is None:
+    if chain is None or layers is None or not (levels := levels_that_fit(chain, layers, limit)):
         return Factors(incomplete_factors(matrix), ITERATIONS)
-    levels = levels_that_fit(chain, layers, limit)
-    links = chain[levels[-1].members] if levels else chain
+    links = chain[levels[-1].members]
     return Factors(layered_factors(matrix, layers, levels, lambda m: factorise(m, links, limit=limit)), ITERATIONS)
 
 
@@ -97,8 +96,6 @@ def memory_sentence(
 
     Raises SingularMatrix.
     """
-    from scipy.sparse import csr_array
-
     limit = memory.usable() if limit is None else limit
     n, dense = matrix.shape[0], dense_links(chain) is not None
     if is_asked_for() or by_levels(cells):
@@ -116,12 +113,11 @@ def memory_sentence(
         f"may have {in_words(limit)}: iterations instead, which take longer"
     )
     vectors = 2 * ITERATIONS * n * 8.0  # the most that flexible GMRES keeps
-    levels = [] if chain is None or layers is None else levels_that_fit(chain, layers, limit)
-    if chain is None or layers is None or not levels:
+    if chain is None or layers is None or not (levels := levels_that_fit(chain, layers, limit)):
         size = FILL * matrix.nnz * memory.BYTES + vectors
         return f"{short} and may not get there, with incomplete factors (at most {in_words(size)})"
     coarsest = levels[-1].members
-    size = patch_bytes(csr_array(matrix), layers, levels) + coarse_bytes(chain[coarsest]) + vectors
+    size = patch_bytes(matrix, layers, levels) + coarse_bytes(chain[coarsest]) + vectors
     counts = [1 + int(of.layer.max()) for of in (layers, *(level.layers for level in levels))]
     return (
         f"{short}, with {in_a_row(counts)} layers, patches of columns and LU factors of {len(coarsest)} unknowns "

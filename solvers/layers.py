@@ -143,7 +143,10 @@ def layered_factors(matrix: Any, layers: Layers, levels: list[Level], factorise:
     coarse = layered_factors(csr_array(gather @ matrix @ spread), levels[0].layers, levels[1:], factorise)
     scale = row_scale(matrix)
     scaled = csr_array(diags_array(scale) @ matrix)
-    colours = [(part, scaled[part], _factors(scaled, part, patch)) for part, patch in patches(scaled, layers)]
+    colours = []
+    for part, patch in patches(scaled, layers):
+        rows = scaled[part]
+        colours.append((part, rows, _factors(rows[:, part], patch)))
 
     def smooth(x: np.ndarray, b: np.ndarray, *, back: bool) -> None:
         for part, rows, solve in reversed(colours) if back else colours:
@@ -187,17 +190,20 @@ def patches(matrix: Any, layers: Layers) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def patch_bytes(matrix: Any, layers: Layers, levels: list[Level]) -> float:
     """About how many bytes the patches' factors take, of all levels but the coarsest."""
-    finest = sum(float((np.unique(patch, return_counts=True)[1] ** 2.0).sum()) for _, patch in patches(matrix, layers))
+    from scipy.sparse import csr_array
+
+    found = patches(csr_array(matrix), layers)
+    finest = sum(float((np.unique(patch, return_counts=True)[1] ** 2.0).sum()) for _, patch in found)
     counts = np.array([len(layers.layer), *(len(level.members) for level in levels[:-1])])
     return SINGLE * finest * float(((counts / counts[0]) ** 2).sum())
 
 
-def _factors(scaled: Any, part: np.ndarray, patch: np.ndarray) -> Solve:
-    """A solve of the patches of one colour, each as if the others were not there, in single precision."""
+def _factors(matrix: Any, patch: np.ndarray) -> Solve:
+    """A solve, in single precision, of the unknowns of one colour, each patch as if the others were not there."""
     from scipy.sparse import csc_array
     from scipy.sparse.linalg import splu
 
-    block = scaled[part][:, part].tocoo()
+    block = matrix.tocoo()
     inside = patch[block.row] == patch[block.col]
     entries = block.data[inside].astype(np.float32), (block.row[inside], block.col[inside])
     try:
