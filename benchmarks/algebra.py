@@ -151,7 +151,7 @@ def _by_scipy(operator: StepOperator, own: Any, choice: str) -> Any:
             factors = Factors(chain_factors(own, border.chain), dimension)
         else:
             levels = levels_that_fit(border.chain, border.layers, usable())
-            factors = Factors(layered_factors(own, border.layers, levels, petsc_solve), dimension)
+            factors = Factors(layered_factors(own, border.layers, levels, lambda m, _: petsc_solve(m)), dimension)
     rows, _ = scaling(own)
 
     def solve(matrix: Any, right: np.ndarray) -> tuple[np.ndarray | None, int]:

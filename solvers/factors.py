@@ -19,7 +19,7 @@ import numpy as np
 from solvers import memory
 from solvers.chain_factors import SingularMatrix, Solve, chain_bytes, chain_factors
 from solvers.krylov import fgmres
-from solvers.layers import Layers, Level, coarser_levels, layered_factors, patch_bytes
+from solvers.layers import Layers, Level, coarser_levels, layered_bytes, layered_factors
 from solvers.lumping import Cells
 from solvers.petsc_factors import (
     ITERATIONS,
@@ -80,8 +80,17 @@ def factorise(
         return Factors(sparse_factors(matrix), exact=chain is None)
     if chain is None or layers is None or not (levels := levels_that_fit(chain, layers, limit)):
         return Factors(incomplete_factors(matrix), ITERATIONS)
-    links = chain[levels[-1].members]
-    return Factors(layered_factors(matrix, layers, levels, lambda m: factorise(m, links, limit=limit)), ITERATIONS)
+    along = "row" if np.array_equal(links_along(layers, "row"), chain) else "column"
+
+    def coarsest(matrix: Any, layers: Layers) -> Factors:
+        return factorise(matrix, links_along(layers, along), limit=limit)
+
+    return Factors(layered_factors(matrix, layers, levels, coarsest), ITERATIONS)
+
+
+def links_along(layers: Layers, axis: str) -> np.ndarray:
+    """A chain (see `chain_factors`) of the rows or of the columns of a grid."""
+    return np.unique(getattr(layers, axis), return_inverse=True)[1]
 
 
 def memory_sentence(
@@ -117,10 +126,10 @@ def memory_sentence(
         size = FILL * matrix.nnz * memory.BYTES + vectors
         return f"{short} and may not get there, with incomplete factors (at most {in_words(size)})"
     coarsest = levels[-1].members
-    size = patch_bytes(matrix, layers, levels) + coarse_bytes(chain[coarsest]) + vectors
+    size = layered_bytes(matrix, layers, levels, coarse_bytes(chain[coarsest])) + vectors
     counts = [1 + int(of.layer.max()) for of in (layers, *(level.layers for level in levels))]
     return (
-        f"{short}, with {in_a_row(counts)} layers, patches of columns and LU factors of {len(coarsest)} unknowns "
+        f"{short}, with {in_a_row(counts)} layers, wider columns, patches and LU factors of {len(coarsest)} unknowns "
         f"(about {in_words(size)})"
     )
 

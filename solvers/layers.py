@@ -1,11 +1,16 @@
-"""An approximate inverse of a sparse matrix of unknowns in layers: multigrid that coarsens the vertical alone.
+"""An approximate inverse of a sparse matrix of unknowns in layers: multigrid with fewer layers, and with wider columns.
 
 Two layers next to each other are one of the next level where together they are no thicker than so many layers are in
 the mean, so that a level's layers come to be alike (semicoarsening: W. A. Mulder, J. Comput. Phys. 83 (1989), 303-323).
 An unknown is interpolated linearly between the centres of its column; residuals are summed by the transpose, times
-thickness; coarse matrices are Galerkin products. The coarsest is factorised. Columns are never lumped: in an ocean
-boundary currents are as narrow as a cell, and what acts at a distance, barotropic flow and the first baroclinic modes,
-is of few layers. What is of many acts nearby, and is left to the smoother.
+thickness; coarse matrices are Galerkin products. On a second coarse level, of all layers, 2 x 2 columns are one
+(`lumped_columns.py`), and so on from both (multiple semicoarsening: Mulder again). What acts at a distance, barotropic
+flow and the first baroclinic modes, needs few layers, but boundary currents as narrow as a cell; modes of many layers
+are wide in the horizontal; what is neither is left to the smoother. The level with both is one, whichever way it is
+come by. Those with the fewest layers are factorised, and those of columns so wide that few unknowns are left.
+
+A coarse matrix may be nearly singular by chance, where a growing mode of the finer one decays on it. Its correction is
+huge; so one that changes the residual by more than it is goes only as far as the residual falls.
 
 The smoother solves patches of 2 x 2 columns one after the other, there and back (multiplicative Schwarz: B. Smith,
 P. Bjorstad and W. Gropp, Domain Decomposition, Cambridge University Press 1996), patches of one colour at once. A row
@@ -24,12 +29,16 @@ from typing import Any
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix, Solve
+from solvers.lumped_columns import FRICTION, face_axes, lateral_friction, lumped
 from solvers.petsc_factors import row_scale
 
-LEVELS = 1  # coarser than the finest; more where the coarsest does not fit: each costs iterations
+LEVELS = 2  # with fewer layers; more only where the last does not fit: each costs iterations
+ENOUGH = 60_000  # unknowns: a first one of no more is the last, its factors are a matter of seconds
+SMALL = 5000  # unknowns of lumped columns that are factorised
 WIDTH = 2  # columns of a patch each way
 LESS = 0.9  # of the unknowns at most are left from one level to the next
 ROUNDING = 1e-9  # of thicknesses
+LARGEST = 2.0  # what a correction may change the residual by, in units of it; beyond, only as much as makes it least
 SINGLE = 6  # bytes of an entry of SuperLU's factors in single precision, indices included
 
 
@@ -52,13 +61,13 @@ class Layers:
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A level coarser than another.
+    """A level with fewer layers than another.
 
-    spread: its unknowns to those of the finer one, sparse. members: for each of its unknowns one of the finest level
-    that is part of it. layers: where its unknowns are.
+    group: of each layer of the finer one. members: for each of its unknowns one of the finest level that is part of it.
+    layers: where its unknowns are.
     """
 
-    spread: Any
+    group: np.ndarray
     members: np.ndarray
     layers: Layers
 
@@ -68,15 +77,19 @@ def coarser_levels(layers: Layers, fits: Callable[[np.ndarray], bool]) -> list[L
     found: list[Level] = []
     members, depth = np.arange(len(layers.layer)), thickest(layers)
     limit = depth.sum() / len(depth)
-    while (len(found) < LEVELS or not fits(members)) and limit < 2 * depth.sum():
+
+    def is_enough() -> bool:
+        return len(found) >= (1 if len(members) <= ENOUGH else LEVELS) and fits(members)
+
+    while not is_enough() and limit < 2 * depth.sum():
         limit *= 2
         group = paired(depth, limit)
-        spread, first, coarse = coarsened(layers, group)
+        _, first, coarse = coarsened(layers, group)
         if len(first) > LESS * len(members):
             continue
         depth = np.bincount(group, depth)
         members, layers = members[first], coarse
-        found.append(Level(spread, members, layers))
+        found.append(Level(group, members, layers))
     return found
 
 
@@ -128,34 +141,113 @@ def coarsened(layers: Layers, group: np.ndarray) -> tuple[Any, np.ndarray, Layer
     return spread, first, Layers(coarse.variable, group[coarse.layer], coarse.row, coarse.column, thickness, height)
 
 
-def layered_factors(matrix: Any, layers: Layers, levels: list[Level], factorise: Callable[[Any], Solve]) -> Solve:
-    """A function b -> x, (n,) each, with matrix x = b roughly, for the sparse matrix (n, n): a V-cycle.
+def layered_factors(
+    matrix: Any, layers: Layers, levels: list[Level], factorise: Callable[[Any, Layers], Solve]
+) -> Solve:
+    """A function b -> x, (n,) each, with matrix x = b roughly, for the sparse matrix (n, n): a V-cycle. Not linear
+    where a correction is cut short.
 
-    levels: as of `coarser_levels`. factorise: of the coarsest matrix. Raises SingularMatrix.
+    levels: as of `coarser_levels`. factorise: of a coarse matrix, and where its unknowns are. Raises SingularMatrix.
     """
-    from scipy.sparse import csr_array, diags_array
+    from scipy.sparse import csr_array
 
     matrix = csr_array(matrix)
-    if not levels:
-        return factorise(matrix)
-    spread = levels[0].spread
-    gather = csr_array(spread.T @ diags_array(layers.thickness))
-    coarse = layered_factors(csr_array(gather @ matrix @ spread), levels[0].layers, levels[1:], factorise)
-    scale = row_scale(matrix)
-    scaled = csr_array(diags_array(scale) @ matrix)
+    axes = face_axes(matrix, layers)
+    whole = _System(matrix, lateral_friction(matrix, layers, axes), layers, layers.thickness)
+    groups = [level.group for level in levels]
+    return _inverse(whole, groups, lambda system: factorise(system.matrix, system.layers), axes).solve
+
+
+@dataclass(frozen=True, eq=False)
+class _System:
+    """A matrix, the lateral friction in it, where its unknowns are, and what its rows are summed up by, (n,)."""
+
+    matrix: Any
+    friction: Any
+    layers: Layers
+    weights: np.ndarray
+
+    def onto(self, spread: Any, layers: Layers, friction: float = 1.0) -> "_System":
+        """The Galerkin product with what takes its unknowns to these, its lateral friction so many times as much."""
+        from scipy.sparse import csr_array, diags_array
+
+        gather = csr_array(spread.T @ diags_array(self.weights))
+        lateral = csr_array(gather @ self.friction @ spread)
+        matrix = csr_array(gather @ self.matrix @ spread + (friction - 1) * lateral)
+        return _System(matrix, friction * lateral, layers, np.ones(len(layers.row)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Inverse:
+    """An approximate inverse of a level, where its unknowns are, and that of the level with fewer layers, if any."""
+
+    solve: Solve
+    layers: Layers
+    fewer: "_Inverse | None" = None
+
+
+def _inverse(
+    system: _System,
+    groups: list[np.ndarray],
+    factorise: Callable[[_System], Solve],
+    axes: dict[int, str],
+    shared: _Inverse | None = None,
+) -> _Inverse:
+    """groups: of the layers, for each level with fewer. shared: the level of lumped columns, where it is known."""
+    if not groups:
+        return _Inverse(factorise(system), system.layers)
+    wider, wide = lumped(system.layers, axes)
+    if shared is None:
+        below = system.onto(wider, wide, FRICTION)
+        small = len(wide.row) <= SMALL or len(wide.row) > LESS * len(system.layers.row)
+        shared = _Inverse(factorise(below), wide) if small else _inverse(below, groups, factorise, axes)
+    thicker, _, thick = coarsened(system.layers, groups[0])
+    fewer = _inverse(system.onto(thicker, thick), groups[1:], factorise, axes, shared.fewer)
+    corrections = [(thicker, fewer.solve), (wider[:, _order(wide, shared.layers)], shared.solve)]
+    return _Inverse(_cycle(system, corrections), system.layers, fewer)
+
+
+def _order(layers: Layers, wanted: Layers) -> np.ndarray:
+    """Which of some unknowns are those wanted, one after the other."""
+    keys = [np.lexsort((of.column, of.row, of.layer, of.variable)) for of in (layers, wanted)]
+    found = np.empty(len(keys[1]), dtype=int)
+    found[keys[1]] = keys[0]
+    return found
+
+
+def _cycle(system: _System, corrections: list[tuple[Any, Solve]]) -> Solve:
+    """Patches there, corrections by coarser levels one after the other, patches back."""
+    from scipy.sparse import csr_array, diags_array
+
+    scale, weights = row_scale(system.matrix), system.weights
+    scaled = csr_array(diags_array(scale) @ system.matrix)
     colours = []
-    for part, patch in patches(scaled, layers):
+    for part, patch in patches(scaled, system.layers):
         rows = scaled[part]
         colours.append((part, rows, _factors(rows[:, part], patch)))
+    del system, scaled  # of which the colours have all rows
 
     def smooth(x: np.ndarray, b: np.ndarray, *, back: bool) -> None:
         for part, rows, solve in reversed(colours) if back else colours:
             x[part] += solve((b[part] - rows @ x).astype(np.float32))
 
+    def times(x: np.ndarray) -> np.ndarray:
+        found = np.empty(len(x))
+        for part, rows, _ in colours:
+            found[part] = rows @ x
+        return found
+
     def solve(b: np.ndarray) -> np.ndarray:
         b, x = scale * b, np.zeros(len(b))
         smooth(x, b, back=False)
-        x += spread @ coarse(gather @ ((b - scaled @ x) / scale))
+        rest = b - times(x)
+        for spread, coarse in corrections:
+            step = spread @ coarse(spread.T @ (weights * rest / scale))
+            change = times(step)
+            changed = change @ change
+            length = 1.0 if changed <= LARGEST**2 * (rest @ rest) else change @ rest / changed
+            x += length * step
+            rest -= length * change
         smooth(x, b, back=True)
         return x
 
@@ -188,14 +280,15 @@ def patches(matrix: Any, layers: Layers) -> list[tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def patch_bytes(matrix: Any, layers: Layers, levels: list[Level]) -> float:
-    """About how many bytes the patches' factors take, of all levels but the coarsest."""
+def layered_bytes(matrix: Any, layers: Layers, levels: list[Level], coarsest: float) -> float:
+    """About how many bytes the factors of all levels take; coarsest: those of the level with the fewest layers."""
     from scipy.sparse import csr_array
 
     found = patches(csr_array(matrix), layers)
-    finest = sum(float((np.unique(patch, return_counts=True)[1] ** 2.0).sum()) for _, patch in found)
+    finest = SINGLE * sum(float((np.unique(patch, return_counts=True)[1] ** 2.0).sum()) for _, patch in found)
     counts = np.array([len(layers.layer), *(len(level.members) for level in levels[:-1])])
-    return SINGLE * finest * float(((counts / counts[0]) ** 2).sum())
+    lumped_too = 4 / 3  # 1 + 1/4 + 1/16 + ...
+    return lumped_too * (coarsest + finest * float(((counts / counts[0]) ** 2).sum()))
 
 
 def _factors(matrix: Any, patch: np.ndarray) -> Solve:

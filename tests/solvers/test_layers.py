@@ -91,7 +91,7 @@ def rigid_lid(seed: int | None = None) -> tuple[csr_array, Layers]:
 def solved(matrix: csr_array, b: np.ndarray, layers: Layers, levels: list) -> tuple[np.ndarray | None, int]:
     """The solution, and how many iterations it took."""
     counts = []
-    solve = layered_factors(matrix, layers, levels, lambda coarsest: factorise(coarsest))
+    solve = layered_factors(matrix, layers, levels, lambda coarsest, _: factorise(coarsest))
 
     def counted(v):
         counts.append(1)
@@ -156,12 +156,17 @@ def test_levels_are_as_many_as_it_takes_to_fit():
     coarser_levels(TRACER, lambda members: bool(sizes.append(len(members))))
     few = coarser_levels(TRACER, lambda members: True)
     more = coarser_levels(TRACER, lambda members: len(members) <= len(few[-1].members) / 2)
-    assert len(few) == LEVELS
+    assert len(few) == 1
     assert len(more) > LEVELS
     assert sizes[-1] == NY * NX  # one layer is left, which is as few as can be
     for level in more:
         np.testing.assert_array_equal(level.layers.row, ROW[level.members])
         np.testing.assert_array_equal(level.layers.column, COLUMN[level.members])
+
+
+def test_there_is_a_second_level_where_the_first_is_large(monkeypatch):
+    monkeypatch.setattr("solvers.layers.ENOUGH", NY * NX)
+    assert len(coarser_levels(TRACER, lambda members: True)) == LEVELS
 
 
 def test_diffusion_against_one_solve_of_lu():
@@ -179,8 +184,12 @@ def test_advection_against_one_solve_of_lu():
     assert iterations < 20
 
 
+@pytest.mark.parametrize("small", [5000, 60])
 @pytest.mark.parametrize("seed", [None, 1, 2])
-def test_a_saddle_point_against_a_dense_solve(seed):
+def test_a_saddle_point_against_a_dense_solve(seed, small, monkeypatch):
+    """Also where columns are lumped more than once."""
+    monkeypatch.setattr("solvers.layers.SMALL", small)
+    monkeypatch.setattr("solvers.layers.ENOUGH", small)
     matrix, layers = rigid_lid(seed)
     assert (matrix.diagonal() == 0).sum() == NY * NX - 1
     b = np.cos(np.arange(len(layers.row)))
@@ -195,11 +204,46 @@ def test_the_levels_are_what_brings_the_iterations_down():
     b = np.cos(np.arange(len(layers.row)))
     levels = coarser_levels(layers, lambda members: True)
     _, with_levels = solved(matrix, b, layers, levels)
-    nothing = [replace(levels[0], spread=0.0 * levels[0].spread)]
     counts = []
-    solve = layered_factors(matrix, layers, nothing, lambda coarsest: lambda v: counts.append(1) or np.zeros(len(v)))
-    refined(matrix, Factors(solve, 100), b, 1e-10, row_scale(matrix))
+    smoothed = layered_factors(matrix, layers, levels[:1], lambda coarsest, _: lambda v: np.zeros(len(v)))
+    refined(matrix, Factors(lambda v: counts.append(1) or smoothed(v), 100), b, 1e-10, row_scale(matrix))
     assert 1.5 * with_levels < len(counts)
+
+
+def test_a_correction_that_is_much_too_large_does_no_harm():
+    """As that of a coarse matrix that is nearly singular: it is made as long as it ought to be."""
+    matrix, layers = rigid_lid()
+    b = np.cos(np.arange(len(layers.row)))
+    levels = coarser_levels(layers, lambda members: True)
+    _, iterations = solved(matrix, b, layers, levels)
+    counts = []
+
+    def far_too_large(coarse, _):
+        exact = factorise(coarse)
+        return lambda v: 1e8 * exact(v)
+
+    solve = layered_factors(matrix, layers, levels, far_too_large)
+    assert (
+        refined(matrix, Factors(lambda v: counts.append(1) or solve(v), 100), b, 1e-10, row_scale(matrix)) is not None
+    )
+    assert len(counts) < 1.5 * iterations
+
+
+def test_a_level_of_fewer_layers_and_wider_columns_is_made_once(monkeypatch):
+    """Whichever way it is come by. Each level that is factorised is of another place in the table of both."""
+    monkeypatch.setattr("solvers.layers.SMALL", 60)
+    monkeypatch.setattr("solvers.layers.ENOUGH", 60)
+    matrix, layers = rigid_lid(seed=1)
+    sizes = []
+
+    def counted(coarse, of):
+        sizes.append((1 + of.layer.max(), 1 + of.column.max()))
+        return factorise(coarse)
+
+    levels = coarser_levels(layers, lambda members: True)
+    layered_factors(matrix, layers, levels, counted)
+    assert len(sizes) == len(set(sizes)) > 2
+    assert (1 + levels[-1].layers.layer.max(), NX) in sizes
 
 
 def test_a_patch_takes_in_what_its_constraints_hold():
@@ -240,7 +284,7 @@ def test_a_singular_patch_is_named():
             csr_array(diags_array(np.where(COLUMN == 5, 0.0, 1.0)) + 0.0 * eye_array(n)),
             TRACER,
             coarser_levels(TRACER, lambda members: True),
-            lambda coarsest: lambda b: b,
+            lambda coarsest, _: lambda b: b,
         )
 
 
