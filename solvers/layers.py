@@ -18,8 +18,8 @@ without a diagonal entry is a constraint, as the divergence is on velocities und
 unknowns that its constraints hold, also of its neighbours: without them it would be nearly singular (S. P. Vanka,
 J. Comput. Phys. 65 (1986), 138-158).
 
-The patches' factors grow with the number of columns only. A level has some two thirds of the unknowns of the one before
-and half of the memory of its LU factors.
+The patches' factors grow with the number of columns only. A level with fewer layers has some two thirds of the unknowns
+of the one before and half of the memory of its LU factors, one of wider columns a fourth of the unknowns.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix, Solve
-from solvers.lumped_columns import FRICTION, face_axes, lateral_friction, lumped
+from solvers.lumped_columns import FRICTION, Staggering, lateral_friction, lumped, staggering
 from solvers.petsc_factors import row_scale
 
 LEVELS = 2  # with fewer layers; more only where the last does not fit: each costs iterations
@@ -152,10 +152,10 @@ def layered_factors(
     from scipy.sparse import csr_array
 
     matrix = csr_array(matrix)
-    axes = face_axes(matrix, layers)
-    whole = _System(matrix, lateral_friction(matrix, layers, axes), layers, layers.thickness)
+    staggered = staggering(matrix, layers)
+    whole = _System(matrix, lateral_friction(matrix, layers, staggered), layers, layers.thickness)
     groups = [level.group for level in levels]
-    return _inverse(whole, groups, lambda system: factorise(system.matrix, system.layers), axes).solve
+    return _inverse(whole, groups, lambda system: factorise(system.matrix, system.layers), staggered).solve
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,19 +190,19 @@ def _inverse(
     system: _System,
     groups: list[np.ndarray],
     factorise: Callable[[_System], Solve],
-    axes: dict[int, str],
+    staggered: Staggering,
     shared: _Inverse | None = None,
 ) -> _Inverse:
     """groups: of the layers, for each level with fewer. shared: the level of lumped columns, where it is known."""
     if not groups:
         return _Inverse(factorise(system), system.layers)
-    wider, wide = lumped(system.layers, axes)
+    wider, wide = lumped(system.layers, staggered)
     if shared is None:
         below = system.onto(wider, wide, FRICTION)
         small = len(wide.row) <= SMALL or len(wide.row) > LESS * len(system.layers.row)
-        shared = _Inverse(factorise(below), wide) if small else _inverse(below, groups, factorise, axes)
+        shared = _Inverse(factorise(below), wide) if small else _inverse(below, groups, factorise, staggered)
     thicker, _, thick = coarsened(system.layers, groups[0])
-    fewer = _inverse(system.onto(thicker, thick), groups[1:], factorise, axes, shared.fewer)
+    fewer = _inverse(system.onto(thicker, thick), groups[1:], factorise, staggered, shared.fewer)
     corrections = [(thicker, fewer.solve), (wider[:, _order(wide, shared.layers)], shared.solve)]
     return _Inverse(_cycle(system, corrections), system.layers, fewer)
 

@@ -8,6 +8,7 @@ A that resolves it there it is lost between cells twice as wide; what acts as it
 gives half of the factor across the flow by itself.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,53 +19,62 @@ if TYPE_CHECKING:
 FRICTION = 4.0  # times that of the Galerkin product; by 8 it takes more iterations, by 1 it fails on the next level
 
 
-def face_axes(matrix: Any, layers: "Layers") -> dict[int, str]:
-    """The variables that live on faces: "column" where these are between a column and the next, "row" where between a
-    row and the next. A constraint, a row of the matrix without a diagonal entry, holds those on both sides."""
+@dataclass(frozen=True, eq=False)
+class Staggering:
+    """faces: the variables that live on faces of cells; "column" where these are between a column and the next, "row"
+    where between a row and the next. of_columns: those of which a column has one value."""
+
+    faces: dict[int, str]
+    of_columns: np.ndarray
+
+
+def staggering(matrix: Any, layers: "Layers") -> Staggering:
+    """A constraint, a row of the matrix without a diagonal entry, is of a column, and holds what is on its faces."""
     constraints = np.flatnonzero(matrix.diagonal() == 0)
     held = matrix[constraints].tocoo()
     row, variable = constraints[held.row], layers.variable[held.col]
-    found = {}
+    faces = {}
     for one in np.unique(variable):
         of = variable == one
         apart = {
             axis: np.count_nonzero(getattr(layers, axis)[row[of]] != getattr(layers, axis)[held.col[of]])
             for axis in ("column", "row")
         }
-        found[int(one)] = max(apart, key=lambda axis: apart[axis])
-    return found
+        faces[int(one)] = max(apart, key=lambda axis: apart[axis])
+    return Staggering(faces, np.unique(layers.variable[constraints]))
 
 
-def lateral_friction(matrix: Any, layers: "Layers", axes: dict[int, str]) -> Any:
+def lateral_friction(matrix: Any, layers: "Layers", staggered: Staggering) -> Any:
     """The part of the matrix by which velocities act on the same velocity of their layer in other columns, less what
     they lose by it themselves."""
     from scipy.sparse import csr_array, diags_array
 
     entries = matrix.tocoo()
     row, column = entries.row, entries.col
-    of_velocities = np.isin(layers.variable[row], list(axes)) & (layers.variable[row] == layers.variable[column])
+    of_velocities = np.isin(layers.variable[row], list(staggered.faces)) & (
+        layers.variable[row] == layers.variable[column]
+    )
     kept = of_velocities & (layers.layer[row] == layers.layer[column]) & (row != column)
     found = csr_array((entries.data[kept], (row[kept], column[kept])), shape=matrix.shape)
     return csr_array(found - diags_array(found.sum(axis=1)))
 
 
-def lumped(layers: "Layers", axes: dict[int, str]) -> tuple[Any, "Layers"]:
+def lumped(layers: "Layers", staggered: Staggering) -> tuple[Any, "Layers"]:
     """The lumped unknowns' values to those of the unknowns, sparse, and where the lumped ones are, ordered by variable,
-    layer, row and column. A variable without layers counts as in the lowest."""
+    layer, row and column. What a column has one of counts as in the lowest layer."""
     from scipy.sparse import csr_array
 
     n = len(layers.row)
     row, column = layers.row // 2, layers.column // 2
     rows, columns = row.max() + 2, column.max() + 1  # one row more: nothing lies south of the first
-    flat = _without_layers(layers)
-    layer = np.where(np.isin(layers.variable, flat), 0, layers.layer)
+    layer = np.where(np.isin(layers.variable, staggered.of_columns), 0, layers.layer)
 
     def key(row: np.ndarray, column: np.ndarray) -> np.ndarray:
         return ((layers.variable * (layers.layer.max() + 1) + layer) * rows + row % rows) * columns + column % columns
 
     between = np.zeros(n, bool)
     before = key(row, column)
-    for variable, axis in axes.items():
+    for variable, axis in staggered.faces.items():
         of = getattr(layers, axis)
         inside = (layers.variable == variable) & (of % 2 == 0) & (of < of.max())
         between |= inside
@@ -87,14 +97,3 @@ def lumped(layers: "Layers", axes: dict[int, str]) -> tuple[Any, "Layers"]:
     return spread, type(layers)(
         kept.variable, layer[first], kept.row // 2, kept.column // 2, kept.thickness, kept.height
     )
-
-
-def _without_layers(layers: "Layers") -> list[int]:
-    """The variables of which a column has one value only."""
-    found = []
-    for variable in np.unique(layers.variable):
-        of = layers.variable == variable
-        places = layers.row[of] * (layers.column.max() + 1) + layers.column[of]
-        if len(np.unique(places)) == len(places):
-            found.append(int(variable))
-    return found
