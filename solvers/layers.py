@@ -10,7 +10,7 @@ are wide in the horizontal; what is neither is left to the smoother. The level w
 come by. Those with the fewest layers are factorised, and those of columns so wide that few unknowns are left.
 
 A coarse matrix may be nearly singular by chance, where a growing mode of the finer one decays on it. Its correction is
-huge; so one that changes the residual by more than it is goes only as far as the residual falls.
+huge; so one that changes the residual by many times what it is goes only as far as the residual falls.
 
 The smoother solves patches of 2 x 2 columns one after the other, there and back (multiplicative Schwarz: B. Smith,
 P. Bjorstad and W. Gropp, Domain Decomposition, Cambridge University Press 1996), patches of one colour at once. A row
@@ -38,7 +38,7 @@ SMALL = 5000  # unknowns of lumped columns that are factorised
 WIDTH = 2  # columns of a patch each way
 LESS = 0.9  # of the unknowns at most are left from one level to the next
 ROUNDING = 1e-9  # of thicknesses
-LARGEST = 2.0  # what a correction may change the residual by, in units of it; beyond, only as much as makes it least
+LARGEST = 10.0  # what a correction may change the residual by, in units of it; beyond, only as much as makes it least
 SINGLE = 6  # bytes of an entry of SuperLU's factors in single precision, indices included
 
 
