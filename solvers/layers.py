@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix, Solve
-from solvers.lumped_columns import FRICTION, Staggering, lateral_friction, lumped, staggering
+from solvers.lumped_columns import FRICTION, Staggering, held_by_constraints, lateral_friction, lumped, staggering
 from solvers.petsc_factors import row_scale
 
 LEVELS = 2  # with fewer layers; more only where the last does not fit: each costs iterations
@@ -87,13 +87,12 @@ def coarser_levels(layers: Layers, fits: Callable[[np.ndarray], bool]) -> list[L
         limit *= 4
         group = paired(depth, limit)
         _, first, coarse = coarsened(layers, group)
-        if len(first) > LESS * len(members):
-            if limit >= depth.sum():  # all layers are in pairs, and hardly any unknowns are
-                break
-            continue
-        depth = np.bincount(group, depth)
-        members, layers = members[first], coarse
-        found.append(Level(group, members, layers))
+        if len(first) <= LESS * len(members):
+            depth = np.bincount(group, depth)
+            members, layers = members[first], coarse
+            found.append(Level(group, members, layers))
+        elif limit >= depth.sum():  # all layers are in pairs, and hardly any unknowns are
+            break
     return found
 
 
@@ -225,11 +224,10 @@ def _cycle(system: _System, corrections: list[tuple[Any, Solve]]) -> Solve:
 
     scale, weights = row_scale(system.matrix), system.weights
     scaled = csr_array(diags_array(scale) @ system.matrix)
-    colours = []
+    colours = []  # which have all rows between them
     for part, patch in patches(scaled, system.layers):
         rows = scaled[part]
         colours.append((part, rows, _inverses(rows[:, part], patch)))
-    del system, scaled  # of which the colours have all rows
 
     def smooth(x: np.ndarray, b: np.ndarray, *, back: bool) -> None:
         for part, rows, solve in reversed(colours) if back else colours:
@@ -265,9 +263,8 @@ def patches(matrix: Any, layers: Layers) -> list[tuple[np.ndarray, np.ndarray]]:
     """
     n, across = len(layers.row), layers.column.max() // WIDTH + 1
     patch = layers.row // WIDTH * across + layers.column // WIDTH
-    constraints = np.flatnonzero(matrix.diagonal() == 0)
-    held = matrix[constraints].tocoo()
-    pairs = np.unique(np.concatenate([patch * n + np.arange(n), patch[constraints][held.row] * n + held.col]))
+    constraint, held = held_by_constraints(matrix)
+    pairs = np.unique(np.concatenate([patch * n + np.arange(n), patch[constraint] * n + held]))
     patch, unknown = np.divmod(pairs, n)
     row, column = np.divmod(patch, across)
     # On a grid that closes upon itself an odd number of patches takes a third colour: the last touches the first.

@@ -4,11 +4,11 @@ A value is constant on a lumped cell, but for velocities on the faces of cells: 
 kept, those between are the mean of the two around them, so that the divergence of a lumped cell is spread evenly over
 it. Coarse matrices are Galerkin products, with more lateral friction: a western boundary current is as wide as
 (A / beta)^(1/3) (W. H. Munk, J. Meteorol. 7 (1950), 79-93), on a model's grid a cell or little more. With the viscosity
-A that resolves it there it is lost between cells twice as wide; what acts as it ought to takes 8 A. A Galerkin product
-gives half of the factor across the flow by itself.
+A that resolves it there it is lost between cells twice as wide, which take 8 A. Across a lumped cell, on which values
+are constant, a Galerkin product gives 2 A by itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,19 +29,24 @@ class Staggering:
 
 
 def staggering(matrix: Any, layers: "Layers") -> Staggering:
-    """A constraint, a row of the matrix without a diagonal entry, is of a column, and holds what is on its faces."""
-    constraints = np.flatnonzero(matrix.diagonal() == 0)
-    held = matrix[constraints].tocoo()
-    row, variable = constraints[held.row], layers.variable[held.col]
+    """What lives where, as the constraints say: each is of a column, and holds what is on the faces around it."""
+    constraint, held = held_by_constraints(matrix)
     faces = {}
-    for one in np.unique(variable):
-        of = variable == one
+    for variable in np.unique(layers.variable[held]):
+        of = layers.variable[held] == variable
         apart = {
-            axis: np.count_nonzero(getattr(layers, axis)[row[of]] != getattr(layers, axis)[held.col[of]])
+            axis: np.count_nonzero(getattr(layers, axis)[constraint[of]] != getattr(layers, axis)[held[of]])
             for axis in ("column", "row")
         }
-        faces[int(one)] = max(apart, key=lambda axis: apart[axis])
-    return Staggering(faces, np.unique(layers.variable[constraints]))
+        faces[int(variable)] = max(apart, key=lambda axis: apart[axis])
+    return Staggering(faces, np.unique(layers.variable[constraint]))
+
+
+def held_by_constraints(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The constraints, rows of the matrix without a diagonal entry, and an unknown that each holds, pair by pair."""
+    constraints = np.flatnonzero(matrix.diagonal() == 0)
+    held = matrix[constraints].tocoo()
+    return constraints[held.row], held.col
 
 
 def lateral_friction(matrix: Any, layers: "Layers", staggered: Staggering) -> Any:
@@ -50,11 +55,9 @@ def lateral_friction(matrix: Any, layers: "Layers", staggered: Staggering) -> An
     from scipy.sparse import csr_array, diags_array
 
     entries = matrix.tocoo()
-    row, column = entries.row, entries.col
-    of_velocities = np.isin(layers.variable[row], list(staggered.faces)) & (
-        layers.variable[row] == layers.variable[column]
-    )
-    kept = of_velocities & (layers.layer[row] == layers.layer[column]) & (row != column)
+    row, column, variable = entries.row, entries.col, layers.variable
+    kept = np.isin(variable[row], list(staggered.faces)) & (variable[row] == variable[column])
+    kept &= (layers.layer[row] == layers.layer[column]) & (row != column)
     found = csr_array((entries.data[kept], (row[kept], column[kept])), shape=matrix.shape)
     return csr_array(found - diags_array(found.sum(axis=1)))
 
@@ -73,27 +76,25 @@ def lumped(layers: "Layers", staggered: Staggering) -> tuple[Any, "Layers"]:
         return ((layers.variable * (layers.layer.max() + 1) + layer) * rows + row % rows) * columns + column % columns
 
     between = np.zeros(n, bool)
-    before = key(row, column)
+    own = key(row, column)
+    before = own
     for variable, axis in staggered.faces.items():
         of = getattr(layers, axis)
         inside = (layers.variable == variable) & (of % 2 == 0) & (of < of.max())
         between |= inside
         west = key(row, column - 1) if axis == "column" else key(row - 1, column)
         before = np.where(inside, west, before)
-    keys, first = np.unique(np.where(between, -1, key(row, column)), return_index=True)
-    keys, first = (keys[1:], first[1:]) if between.any() else (keys, first)
+    plain, every = np.flatnonzero(~between), np.arange(n)
+    keys, first = np.unique(own[plain], return_index=True)
 
     def entries(of: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         at = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
-        there = keys[at] == wanted
-        return of[there], at[there]
+        known = keys[at] == wanted
+        return of[known], at[known]
 
-    every = np.arange(n)
-    own, other = entries(every, key(row, column)), entries(every[between], before[between])
-    weight = np.concatenate([np.where(between[own[0]], 0.5, 1.0), np.full(len(other[0]), 0.5)])
-    places = np.concatenate([own[0], other[0]]), np.concatenate([own[1], other[1]])
+    here, there = entries(every, own), entries(every[between], before[between])
+    weight = np.concatenate([np.where(between[here[0]], 0.5, 1.0), np.full(len(there[0]), 0.5)])
+    places = np.concatenate([here[0], there[0]]), np.concatenate([here[1], there[1]])
     spread = csr_array((weight, places), shape=(n, len(keys)))
-    kept = layers.of(first)
-    return spread, type(layers)(
-        kept.variable, layer[first], kept.row // 2, kept.column // 2, kept.thickness, kept.height
-    )
+    first = plain[first]
+    return spread, replace(layers.of(first), layer=layer[first], row=row[first], column=column[first])
