@@ -28,7 +28,7 @@ from benchmarks.record import write_rows
 from solvers import StepOperator, lumping
 from solvers.chain_factors import chain_bytes, chain_factors, scaling
 from solvers.factors import Factors, levels_that_fit, refined
-from solvers.layers import layered_factors
+from solvers.layered_multigrid import layered_factors
 from solvers.lumping import lumped_levels
 from solvers.memory import usable
 from solvers.petsc_factors import PetscFactors, options_given, petsc_solve, row_scale

@@ -5,7 +5,7 @@
     sparse LU, `sparse_lu`         double precision       without a chain, or where a link is too wide to be dense
     lumped levels, `lumping`       double precision       where there are many unknowns but no border
     what PETSc's options say       double precision       where there are some
-    layers made fewer              where LU does not fit  `layers`
+    layers made fewer              where LU does not fit  `layered_multigrid`
     incomplete LU                  the same, where no layers are known
 
 All but sparse LU without a chain need `refined`, which says so where an inverse is not good enough.
@@ -19,7 +19,8 @@ import numpy as np
 from solvers import memory
 from solvers.chain_factors import SingularMatrix, Solve, chain_bytes, chain_factors
 from solvers.krylov import fgmres
-from solvers.layers import Layers, Level, coarser_levels, layered_bytes, layered_factors
+from solvers.layered_multigrid import layered_bytes, layered_factors
+from solvers.layers import Layers, Level, coarser_levels, links_along
 from solvers.lumping import Cells
 from solvers.petsc_factors import (
     ITERATIONS,
@@ -80,17 +81,17 @@ def factorise(
         return Factors(sparse_factors(matrix), exact=chain is None)
     if chain is None or layers is None or not (levels := levels_that_fit(chain, layers, limit)):
         return Factors(incomplete_factors(matrix), ITERATIONS)
-    along = "row" if np.array_equal(links_along(layers, "row"), chain) else "column"
+    (axis,) = chain_axes(chain, layers)[:1]
 
     def coarsest(matrix: Any, layers: Layers) -> Factors:
-        return factorise(matrix, links_along(layers, along), limit=limit)
+        return factorise(matrix, links_along(layers, axis), limit=limit)
 
     return Factors(layered_factors(matrix, layers, levels, coarsest), ITERATIONS)
 
 
-def links_along(layers: Layers, axis: str) -> np.ndarray:
-    """A chain (see `chain_factors`) of the rows or of the columns of a grid."""
-    return np.unique(getattr(layers, axis), return_inverse=True)[1]
+def chain_axes(chain: np.ndarray, layers: Layers) -> list[str]:
+    """ "row" or "column", or both: what of the layers the links of a chain are, one after the other."""
+    return [axis for axis in ("row", "column") if np.array_equal(links_along(layers, axis), chain)]
 
 
 def memory_sentence(
@@ -129,24 +130,24 @@ def memory_sentence(
     size = layered_bytes(matrix, layers, levels, coarse_bytes(chain[coarsest])) + vectors
     counts = [1 + int(of.layer.max()) for of in (layers, *(level.layers for level in levels))]
     return (
-        f"{short}, with {in_a_row(counts)} layers, wider columns, patches and LU factors of {len(coarsest)} unknowns "
-        f"(about {in_words(size)})"
+        f"{short}, with {', '.join(map(str, counts))} layers, wider columns, patches and LU factors of "
+        f"{len(coarsest)} unknowns (about {in_words(size)})"
     )
 
 
 def levels_that_fit(chain: np.ndarray, layers: Layers, limit: float) -> list[Level]:
-    """The levels of `layers.coarser_levels`, the coarsest of which has LU factors of at most `limit` bytes, if any."""
+    """The levels of `layers.coarser_levels`, the coarsest of which has LU factors of at most `limit` bytes, if any.
+
+    None of a chain of neither rows nor columns: there is none known then of the coarsest.
+    """
+    if not chain_axes(chain, layers):
+        return []
     return coarser_levels(layers, lambda members: coarse_bytes(chain[members]) <= limit)
 
 
 def coarse_bytes(chain: np.ndarray) -> float:
     """About how many bytes LU factors of a level with this chain take."""
     return mumps_bytes(len(chain)) if by_mumps(chain) else chain_bytes(chain)
-
-
-def in_a_row(numbers: list[int]) -> str:
-    """Such as "24, 16 and 10"."""
-    return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
 
 
 def by_levels(cells: Cells | None) -> bool:

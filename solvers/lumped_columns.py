@@ -1,4 +1,4 @@
-"""The level where 2 x 2 columns are one, of a matrix of unknowns in layers (`layers.py`).
+"""The level where 2 x 2 columns are one, of a matrix of unknowns in layers (`layered_multigrid.py`).
 
 A value is constant on a lumped cell, but for velocities on the faces of cells: those on the faces of lumped cells are
 kept, those between are the mean of the two around them, so that the divergence of a lumped cell is spread evenly over
@@ -9,12 +9,11 @@ are constant, a Galerkin product gives 2 A by itself.
 """
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from solvers.layers import Layers
+from solvers.layers import Layers
 
 FRICTION = 4.0  # times that of the Galerkin product; by 8 it takes more iterations, by 1 it fails on the next level
 
@@ -28,7 +27,7 @@ class Staggering:
     of_columns: np.ndarray
 
 
-def staggering(matrix: Any, layers: "Layers") -> Staggering:
+def staggering(matrix: Any, layers: Layers) -> Staggering:
     """What lives where, as the constraints say: each is of a column, and holds what is on the faces around it."""
     constraint, held = held_by_constraints(matrix)
     faces = {}
@@ -49,7 +48,7 @@ def held_by_constraints(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
     return constraints[held.row], held.col
 
 
-def lateral_friction(matrix: Any, layers: "Layers", staggered: Staggering) -> Any:
+def lateral_friction(matrix: Any, layers: Layers, staggered: Staggering) -> Any:
     """The part of the matrix by which velocities act on the same velocity of their layer in other columns, less what
     they lose by it themselves."""
     from scipy.sparse import csr_array, diags_array
@@ -62,7 +61,7 @@ def lateral_friction(matrix: Any, layers: "Layers", staggered: Staggering) -> An
     return csr_array(found - diags_array(found.sum(axis=1)))
 
 
-def lumped(layers: "Layers", staggered: Staggering) -> tuple[Any, "Layers"]:
+def lumped(layers: Layers, staggered: Staggering) -> tuple[Any, Layers]:
     """The lumped unknowns' values to those of the unknowns, sparse, and where the lumped ones are, ordered by variable,
     layer, row and column. What a column has one of counts as in the lowest layer."""
     from scipy.sparse import csr_array

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.sparse import block_array, coo_array, csr_array, diags_array, eye_array, kron
 from scipy.sparse.csgraph import connected_components
 
-from solvers.layers import Layers
+from solvers.layers import Layers, links_along
 from spinup.patch import Patch
 
 Sparse = Any
@@ -244,29 +244,23 @@ def circulation_balance(
     return Circulation(block_array([[a] for a in advections]).tocsr(), block_array([sources]).tocsr(), balance, of)
 
 
-def chain_of_rows(grid: CGrid, circulation: Circulation, tracers: int) -> np.ndarray:
-    """Link of each unknown (tracers, u, v, p_s) in a chain of rows of water columns, from south to north where the grid
-    is cyclic, else along its longer side."""
+def chain_of_rows(grid: CGrid, layers: Layers) -> np.ndarray:
+    """Link of each unknown in a chain of rows of water columns, from south to north where the grid is cyclic, else
+    along its longer side. layers: as of `layers_of`."""
     _, ny, nx = grid.shape
-    row, column = np.divmod(np.concatenate(_places(grid, circulation, tracers)) % (ny * nx), nx)
-    return np.unique(row if grid.cyclic or ny >= nx else column, return_inverse=True)[1]
+    return links_along(layers, "row" if grid.cyclic or ny >= nx else "column")
 
 
 def layers_of(grid: CGrid, circulation: Circulation, tracers: int) -> Layers:
     """Where each unknown (tracers, u, v, p_s) is; p_s is in the lowest layer."""
-    places = _places(grid, circulation, tracers)
+    of = circulation.unknowns
+    places = [*[of.tracer] * tracers, of.u, of.v, of.pressure]  # flat cells (z, y, x)
     variable = np.repeat(np.arange(len(places)), [len(cells) for cells in places])
     cells = np.concatenate(places)
     thickness = np.broadcast_to(grid.dzt, grid.shape)
     height = np.cumsum(thickness, axis=0) - 0.5 * thickness
     layer, row, column = np.unravel_index(cells, grid.shape)
     return Layers(variable, layer, row, column, thickness.ravel()[cells], height.ravel()[cells])
-
-
-def _places(grid: CGrid, circulation: Circulation, tracers: int) -> list[np.ndarray]:
-    """Flat cell (z, y, x) of the unknowns of each tracer, of u, v and p_s, the last in the lowest level."""
-    of = circulation.unknowns
-    return [*[of.tracer] * tracers, of.u, of.v, of.pressure]
 
 
 def one_of_each_basin(mask: np.ndarray, mask_u: np.ndarray, mask_v: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ from solvers.factors import (
     memory_sentence,
     refined,
 )
-from solvers.layers import LEVELS, Layers, coarsened, coarser_levels, layered_factors, paired, patches
+from solvers.layered_multigrid import layered_factors, patches
+from solvers.layers import LEVELS, Layers, coarsened, coarser_levels, paired
 from solvers.petsc_factors import row_scale
 
 NZ, NY, NX = 12, 6, 8
@@ -190,7 +191,7 @@ def test_advection_against_one_solve_of_lu():
 @pytest.mark.parametrize("seed", [None, 1, 2])
 def test_a_saddle_point_against_a_dense_solve(seed, small, monkeypatch):
     """Also where columns are lumped more than once."""
-    monkeypatch.setattr("solvers.layers.SMALL", small)
+    monkeypatch.setattr("solvers.layered_multigrid.SMALL", small)
     monkeypatch.setattr("solvers.layers.ENOUGH", small)
     matrix, layers = rigid_lid(seed)
     assert (matrix.diagonal() == 0).sum() == NY * NX - 1
@@ -228,7 +229,7 @@ def test_a_correction_that_is_much_too_large_does_no_harm():
 
 def test_a_level_of_fewer_layers_and_wider_columns_is_made_once(monkeypatch):
     """Whichever way it is come by. Each level that is factorised is of another place in the table of both."""
-    monkeypatch.setattr("solvers.layers.SMALL", 60)
+    monkeypatch.setattr("solvers.layered_multigrid.SMALL", 60)
     monkeypatch.setattr("solvers.layers.ENOUGH", 60)
     matrix, layers = rigid_lid(seed=1)
     sizes = []
@@ -298,8 +299,8 @@ def test_lu_factors_where_they_fit():
 def test_incomplete_factors_where_no_layers_are_known():
     matrix, b = diffusion(1.0), np.cos(np.arange(NZ * NY * NX))
     expected = np.linalg.solve(matrix.toarray(), b)
-    for chain in (None, ROW):
-        factors = factorise(matrix, chain, limit=0.0)
+    for chain, layers in ((None, None), (ROW, None), (LAYER, TRACER)):  # the last is a chain of layers
+        factors = factorise(matrix, chain, layers, limit=0.0)
         assert not factors.exact
         np.testing.assert_allclose(refined(matrix, factors, b, 1e-10, row_scale(matrix)), expected, rtol=1e-6)
 
@@ -319,7 +320,7 @@ def test_the_sentences_say_what_is_done():
     short = memory_sentence(matrix, layers.row, layers, limit=limit)
     assert "would take 1.8 MB of memory, and may have 1.8 MB: iterations instead" in short
     levels = levels_that_fit(layers.row, layers, limit)
-    assert f"with {NZ} and {1 + levels[0].layers.layer.max()} layers" in short
+    assert f"with {NZ}, {1 + levels[0].layers.layer.max()} layers" in short
     assert f"LU factors of {len(levels[-1].members)} unknowns (about " in short
     assert "incomplete factors" in memory_sentence(matrix, limit=0.0)
     assert "incomplete factors" in memory_sentence(matrix, layers.row, limit=0.0)
