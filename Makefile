@@ -6,6 +6,7 @@ CONSTRAINTS := .ci/constraints.txt
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 RUNS ?= runs
+JOBS ?= 2
 
 .PHONY: demo test lint format docs bench venv distributed clean help
 
@@ -45,7 +46,7 @@ demo: $(STAMP)
 test: $(DEV_STAMP)
 	@$(BIN)/python -c 'from mpi4py import MPI; import petsc4py' 2>/dev/null || \
 	  echo "the tests on many ranks are left out: they need MPI and PETSc, make distributed"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .

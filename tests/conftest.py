@@ -1,6 +1,7 @@
 import signal
 from pathlib import Path
 
+import jax
 import pytest
 from helpers import LINEAR
 
@@ -13,6 +14,13 @@ def linear_run(tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("linear") / "run"
     spinup.run(LINEAR, out=run, store={"checkpoint_every": 4})
     return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs():
+    """Those of a module are not kept through the next: by the last, gigabytes."""
+    yield
+    jax.clear_caches()
 
 
 # A shell's background job ignores Ctrl-C, and so would every program that a test starts and interrupts.

@@ -31,7 +31,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = ("index", "tutorial", "wrap-your-model", "read-results", "how-it-works", "cli", "errors")
 UPDATE = bool(os.environ.get("SPINUP_DOCS_UPDATE"))
-PATIENCE = 240  # s, for one block
+PATIENCE = 480  # s, for one block
 
 BLOCK = re.compile(
     r"(?:^<!-- test: (?P<directive>.+?) -->\n)?^```(?P<language>\w+)(?P<options>.*)\n(?P<text>(?:.*\n)*?)^```$"
@@ -207,7 +207,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("page", ["README", *PAGES])
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_what_a_page_says_runs_and_prints_what_it_shows(page, tmp_path):
     folder = tmp_path / page
     folder.mkdir()
