@@ -12,7 +12,8 @@ A coarse matrix may be nearly singular by chance, where a growing mode of the fi
 huge; so one that changes the residual by many times what it is goes only as far as the residual falls.
 
 The smoother solves patches of 2 x 2 columns one after the other, there and back (multiplicative Schwarz: B. Smith,
-P. Bjorstad and W. Gropp, Domain Decomposition, Cambridge University Press 1996), patches of one colour at once. A row
+P. Bjorstad and W. Gropp, Domain Decomposition, Cambridge University Press 1996), patches of one colour at once. On
+the finest level also between the corrections: that saves a fourth of the iterations there, hardly any on others. A row
 without a diagonal entry is a constraint, as the divergence is on velocities under a rigid lid. A patch takes in all
 unknowns that its constraints hold, also of its neighbours: without them it would be nearly singular (S. P. Vanka,
 J. Comput. Phys. 65 (1986), 138-158).
@@ -35,7 +36,7 @@ from solvers.petsc_factors import row_scale
 SMALL = 5000  # unknowns of lumped columns that are factorised
 WIDTH = 2  # columns of a patch each way
 LARGEST = 10.0  # what a correction may change the residual by, in units of it; beyond, only as much as makes it least
-SINGLE = 4  # bytes of a number in single precision
+SINGLE, INDEX = 4, 4  # bytes of a number in single precision, and of where it is in a sparse matrix
 TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -53,7 +54,11 @@ def layered_factors(
     staggered = staggering(matrix, layers)
     whole = _System(matrix, lateral_friction(matrix, layers, staggered), layers, layers.thickness)
     groups = [level.group for level in levels]
-    return _inverse(whole, groups, lambda system: factorise(system.matrix, system.layers), staggered).solve
+
+    def coarsest(system: _System) -> Solve:
+        return factorise(system.matrix, system.layers)
+
+    return _inverse(whole, groups, coarsest, staggered, finest=True).solve
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +95,8 @@ def _inverse(
     factorise: Callable[[_System], Solve],
     staggered: Staggering,
     shared: _Inverse | None = None,
+    *,
+    finest: bool = False,
 ) -> _Inverse:
     """groups: of the layers, for each level with fewer. shared: the level of lumped columns, where it is known."""
     if not groups:
@@ -102,7 +109,7 @@ def _inverse(
     thicker, _, thick = coarsened(system.layers, groups[0])
     fewer = _inverse(system.onto(thicker, thick), groups[1:], factorise, staggered, shared.fewer)
     corrections = [(thicker, fewer.solve), (wider[:, _order(wide, shared.layers)], shared.solve)]
-    return _Inverse(_cycle(system, corrections), system.layers, fewer)
+    return _Inverse(_cycle(system, corrections, between=finest), system.layers, fewer)
 
 
 def _order(layers: Layers, wanted: Layers) -> np.ndarray:
@@ -113,39 +120,43 @@ def _order(layers: Layers, wanted: Layers) -> np.ndarray:
     return found
 
 
-def _cycle(system: _System, corrections: list[tuple[Any, Solve]]) -> Solve:
-    """Patches there, corrections by coarser levels one after the other, patches back."""
-    from scipy.sparse import csr_array, diags_array
+def _cycle(system: _System, corrections: list[tuple[Any, Solve]], *, between: bool) -> Solve:
+    """Patches there, corrections by coarser levels one after the other, patches back; between: between those as well.
 
-    scale, weights = row_scale(system.matrix), system.weights
+    The residual is kept up to date throughout, all in single precision: it is read from memory that the time goes into.
+    """
+    from scipy.sparse import csc_array, csr_array, diags_array
+
+    scale = row_scale(system.matrix)
     scaled = csr_array(diags_array(scale) @ system.matrix)
-    colours = []  # which have all rows between them
-    for part, patch in patches(scaled, system.layers):
-        rows = scaled[part]
-        colours.append((part, rows, _inverses(rows[:, part], patch)))
+    parts = [(part, _inverses(scaled[part][:, part], patch)) for part, patch in patches(scaled, system.layers)]
+    matrix = scaled.astype(np.float32)
+    columns = csc_array(matrix)
+    colours = [(part, csc_array(columns[:, part]), solve) for part, solve in parts]
+    corrections = [(csr_array(spread, dtype=np.float32), coarse) for spread, coarse in corrections]
+    weights = (system.weights / scale).astype(np.float32)
 
-    def smooth(x: np.ndarray, b: np.ndarray, *, back: bool) -> None:
-        for part, rows, solve in reversed(colours) if back else colours:
-            x[part] += solve((b[part] - rows @ x).astype(np.float32))
-
-    def times(x: np.ndarray) -> np.ndarray:
-        found = np.empty(len(x))
-        for part, rows, _ in colours:
-            found[part] = rows @ x
-        return found
+    def smooth(x: np.ndarray, rest: np.ndarray, *, back: bool) -> None:
+        for part, own, solve in reversed(colours) if back else colours:
+            step = solve(rest[part])
+            x[part] += step
+            rest -= own @ step
 
     def solve(b: np.ndarray) -> np.ndarray:
-        b, x = scale * b, np.zeros(len(b))
-        smooth(x, b, back=False)
-        rest = b - times(x)
-        for spread, coarse in corrections:
-            step = spread @ coarse(spread.T @ (weights * rest / scale))
-            change = times(step)
+        rest, back = (scale * b).astype(np.float32), False
+        x = np.zeros_like(rest)
+        smooth(x, rest, back=back)
+        for number, (spread, coarse) in enumerate(corrections):
+            if between and number > 0:
+                back = not back
+                smooth(x, rest, back=back)
+            step = spread @ coarse(spread.T @ (weights * rest)).astype(np.float32)
+            change = matrix @ step
             changed = change @ change
-            length = 1.0 if changed <= LARGEST**2 * (rest @ rest) else change @ rest / changed
+            length = 1 if changed <= LARGEST**2 * (rest @ rest) else change @ rest / changed
             x += length * step
             rest -= length * change
-        smooth(x, b, back=True)
+        smooth(x, rest, back=not back)
         return x
 
     return solve
@@ -177,14 +188,17 @@ def patches(matrix: Any, layers: Layers) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def layered_bytes(matrix: Any, layers: Layers, levels: list[Level], coarsest: float) -> float:
-    """About how many bytes the factors of all levels take; coarsest: those of the level with the fewest layers."""
+    """About how many bytes all levels take; coarsest: the factors of the level with the fewest layers."""
     from scipy.sparse import csr_array
 
     found = patches(csr_array(matrix), layers)
-    finest = SINGLE * sum(float((np.unique(patch, return_counts=True)[1] ** 2.0).sum()) for _, patch in found)
+    inverses = SINGLE * sum(float((np.unique(patch, return_counts=True)[1] ** 2.0).sum()) for _, patch in found)
+    overlap = sum(len(part) for part, _ in found) / len(layers.layer)
+    entries = (1 + overlap) * (SINGLE + INDEX) * matrix.nnz  # of the matrix, and of each colour's columns
     counts = np.array([len(layers.layer), *(len(level.members) for level in levels[:-1])])
+    shares = counts / counts[0]
     lumped_too = 4 / 3  # 1 + 1/4 + 1/16 + ...
-    return lumped_too * (coarsest + finest * float(((counts / counts[0]) ** 2).sum()))
+    return lumped_too * (coarsest + inverses * float((shares**2).sum()) + entries * float(shares.sum()))
 
 
 def _inverses(matrix: Any, patch: np.ndarray) -> Solve:

@@ -200,12 +200,12 @@ def test_a_whole_solve_where_the_factors_do_not_fit(monkeypatch):
     border = OPERATOR.border
     nothing, layer = np.zeros(2 * N, int), np.tile(np.arange(N), 2)
     layers = Layers(np.repeat([0, 1], N), layer, nothing, nothing, nothing + 1.0, layer + 0.5)
-    column = replace(OPERATOR, border=replace(border, layers=layers))
+    column = replace(OPERATOR, border=replace(border, chain=nothing, layers=layers))
     start = partial(method, stop=lambda x, g: np.abs(g - x).max() < 1e-7, stall_after=100)
     expected, _ = drive(start())
     assert "LU factors take" in memory_needed(column)
-    monkeypatch.setattr(memory, "usable", lambda: chain_bytes(border.chain) - 1.0)
-    assert f"{N} and {N // 2} layers" in memory_needed(column)
+    monkeypatch.setattr(memory, "usable", lambda: chain_bytes(nothing) - 1.0)
+    assert f"{N}, {N // 2} layers" in memory_needed(column)
     forget_inverse()
     found, outcome = drive(start(), column)
     assert outcome is Outcome.CONVERGED
