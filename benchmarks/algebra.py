@@ -68,7 +68,7 @@ CHOICES = {
         "ilu": GRIDS[:4],
     },
     "acc": dict.fromkeys(("superlu", "umfpack", "chain", "mumps"), ("30x42",)),
-    "extended": {"mumps": GRIDS[:3], "chain": GRIDS[:3], "umfpack": GRIDS[:1], "layers": GRIDS[:3]},
+    "extended": {"mumps": GRIDS[:3], "chain": GRIDS[:3], "umfpack": GRIDS[:1], "layers": GRIDS[:4]},
 }
 
 
