@@ -12,7 +12,7 @@ JOBS ?= 2
 
 help:
 	@echo "make demo          accelerate a real ocean model, kill it, resume it, write the report (minutes)"
-	@echo "make test          run the tests"
+	@echo "make test          run the tests, JOBS=2 at a time"
 	@echo "make lint          ruff and mypy"
 	@echo "make distributed   install MPI, PETSc and what talks to them (minutes)"
 	@echo "make docs          build the documentation into site/"
