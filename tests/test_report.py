@@ -339,6 +339,18 @@ def test_error_against_the_exact_answer(tmp_path):
     assert report_numbers([tmp_path / "r"], trust=True)["runs"][0]["errors"]["x"] == error
 
 
+def test_the_exact_answer_is_computed_once_for_all_runs_of_a_case(tmp_path):
+    file, count = tmp_path / "counted.py", tmp_path / "count"
+    told = f"open({str(count)!r}, 'a').write('.') and "
+    file.write_text(CASE_FILE.replace('lambda: {"x"', f'lambda: {told}{{"x"'))
+    for budget in (3, 6):
+        spinup.run(file, out=tmp_path / str(budget), budget=budget)
+    count.unlink(missing_ok=True)
+    numbers = report_numbers([tmp_path / "3", tmp_path / "6"])
+    assert [len(run["errors"]["x"]["series"]) for run in numbers["runs"]] == [3, 6]
+    assert count.read_text() == "."
+
+
 def test_fields_that_were_not_kept_leave_gaps(tmp_path):
     file = tmp_path / "known.py"
     file.write_text(CASE_FILE)

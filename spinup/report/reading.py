@@ -5,7 +5,7 @@ import json
 import re
 import warnings
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from spinup.case import Case, import_case, known_cases
+from spinup.case import import_case, known_cases
 from spinup.errors import SpinupError
 from spinup.report.thinned import THINNED, open_thinned
 from spinup.store.columns import INTERVAL
@@ -236,7 +236,7 @@ class RunData:
             )
             return None
         try:
-            answer = _exact_of(import_case(file)) if file else _exact_of_text(text)
+            answer = _exact_of(file, text)
             if answer is None:
                 return None
             found = {v: np.asarray(answer[v], dtype="f8") for v in self.variables if v in answer}
@@ -285,16 +285,15 @@ def same_grid(a: RunData, b: RunData, name: str) -> bool:
     return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-6, atol=0.0))
 
 
-def _exact_of(case: Case) -> dict[str, Any] | None:
-    return None if case.exact is None else case.exact()
-
-
-def _exact_of_text(text: str) -> dict[str, Any] | None:
-    """Of the case as stored in the run; its file must be there as long as it is used."""
-    with TemporaryDirectory() as folder:
-        copy = Path(folder) / "stored_case.py"
-        copy.write_text(text)
-        return _exact_of(import_case(copy))
+@lru_cache(maxsize=8)
+def _exact_of(file: Path | None, text: str) -> dict[str, Any] | None:
+    """Of the case in a file with this text, or as stored in the run. Once for all its runs: it may take a minute."""
+    with TemporaryDirectory() as folder:  # the file must be there as long as the case is used
+        if file is None:
+            file = Path(folder) / "stored_case.py"
+            file.write_text(text)
+        case = import_case(file)
+        return None if case.exact is None else case.exact()
 
 
 def _unchanged(file: str | None, case: str, text: str) -> Path | None:
