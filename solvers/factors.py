@@ -81,7 +81,7 @@ def factorise(
         return Factors(sparse_factors(matrix), exact=chain is None)
     if chain is None or layers is None or not (levels := levels_that_fit(chain, layers, limit)):
         return Factors(incomplete_factors(matrix), ITERATIONS)
-    (axis,) = chain_axes(chain, layers)[:1]
+    axis = chain_axes(chain, layers)[0]
 
     def coarsest(matrix: Any, layers: Layers) -> Factors:
         return factorise(matrix, links_along(layers, axis), limit=limit)
@@ -90,7 +90,7 @@ def factorise(
 
 
 def chain_axes(chain: np.ndarray, layers: Layers) -> list[str]:
-    """ "row" or "column", or both: what of the layers the links of a chain are, one after the other."""
+    """What of the layers the links of a chain are, one after the other: "row" or "column", or both."""
     return [axis for axis in ("row", "column") if np.array_equal(links_along(layers, axis), chain)]
 
 

@@ -98,7 +98,8 @@ def _inverse(
     *,
     finest: bool = False,
 ) -> _Inverse:
-    """groups: of the layers, for each level with fewer. shared: the level of lumped columns, where it is known."""
+    """groups: of the layers, for each level with fewer. shared: the level of lumped columns, where it is known.
+    finest: whether the level is; it has patches between its corrections as well."""
     if not groups:
         return _Inverse(factorise(system), system.layers)
     wider, wide = lumped(system.layers, staggered)
