@@ -51,7 +51,7 @@ def basin(nx: int, ny: int, *, border: bool) -> StepOperator:
     viscosity = np.broadcast_to(1e-3 + 5e-3 * np.exp(-((depth / 60) ** 2)), grid.shape)
     slope = np.full(grid.shape, -0.2)
     balance = circulation_balance(grid, viscosity, {"temp": temperature}, {"temp": slope})
-    layers = layers_of(grid, balance, 1)
+    layers = layers_of(grid, balance.unknowns, 1)
     chain = chain_of_rows(grid, layers)
     response = csr_array(DAY * balance.advection)
     return replace(found, border=Border(response, balance.source, balance.balance, chain, layers))

@@ -19,7 +19,7 @@ import numpy as np
 from solvers import memory
 from solvers.chain_factors import SingularMatrix, Solve, chain_bytes, chain_factors
 from solvers.krylov import fgmres
-from solvers.layered_multigrid import layered_bytes, layered_factors
+from solvers.layered_multigrid import ITERATIVE, layered_bytes, layered_factors, layers_in_words
 from solvers.layers import Layers, Level, coarser_levels, links_along
 from solvers.lumping import Cells
 from solvers.petsc_factors import (
@@ -120,19 +120,15 @@ def memory_sentence(
         return f"{solves}, by {'UMFPACK' if has_umfpack() else 'SuperLU'}, take at most {in_words(size)} of memory"
     short = (
         f"{solves} {'would' if dense else 'might'} take {in_words(size)} of memory{'' if dense else ' or more'}, and "
-        f"may have {in_words(limit)}: iterations instead, which take longer"
+        f"may have {in_words(limit)}"
     )
     vectors = 2 * ITERATIONS * n * 8.0  # the most that flexible GMRES keeps
     if chain is None or layers is None or not (levels := levels_that_fit(chain, layers, limit)):
         size = FILL * matrix.nnz * memory.BYTES + vectors
-        return f"{short} and may not get there, with incomplete factors (at most {in_words(size)})"
+        return f"{short}: {ITERATIVE} and may not get there, with incomplete factors (at most {in_words(size)})"
     coarsest = levels[-1].members
     size = layered_bytes(matrix, layers, levels, coarse_bytes(chain[coarsest])) + vectors
-    counts = [1 + int(of.layer.max()) for of in (layers, *(level.layers for level in levels))]
-    return (
-        f"{short}, with {', '.join(map(str, counts))} layers, wider columns, patches and LU factors of "
-        f"{len(coarsest)} unknowns (about {in_words(size)})"
-    )
+    return f"{short}: {layers_in_words(layers, levels)} (about {in_words(size)})"
 
 
 def levels_that_fit(chain: np.ndarray, layers: Layers, limit: float) -> list[Level]:

@@ -23,20 +23,29 @@ unknowns of the one before, one of wider columns a fourth.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix, Solve
 from solvers.layers import LESS, Layers, Level, coarsened
-from solvers.lumped_columns import FRICTION, Staggering, held_by_constraints, lateral_friction, lumped, staggering
+from solvers.lumped_columns import (
+    FRICTION,
+    Constraints,
+    Staggering,
+    held_by_constraints,
+    lateral_friction,
+    lumped,
+    staggering,
+)
 from solvers.petsc_factors import row_scale
 
 SMALL = 5000  # unknowns of lumped columns that are factorised
 WIDTH = 2  # columns of a patch each way
 LARGEST = 10.0  # what a correction may change the residual by, in units of it; beyond, only as much as makes it least
 SINGLE, INDEX = 4, 4  # bytes of a number in single precision, and of where it is in a sparse matrix
+ITERATIVE = "iterations instead, which take longer"  # than LU factors, in the user's log
 TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -51,33 +60,106 @@ def layered_factors(
     from scipy.sparse import csr_array
 
     matrix = csr_array(matrix)
-    staggered = staggering(matrix, layers)
-    whole = _System(matrix, lateral_friction(matrix, layers, staggered), layers, layers.thickness)
-    groups = [level.group for level in levels]
+    staggered = staggering(held_by_constraints(matrix), layers)
+    whole = _InOneProcess(matrix, lateral_friction(matrix, layers, staggered), layers, layers.thickness, factorise)
+    return v_cycle(whole, [level.group for level in levels], staggered)
 
-    def coarsest(system: _System) -> Solve:
-        return factorise(system.matrix, system.layers)
 
-    return _inverse(whole, groups, coarsest, staggered, finest=True).solve
+class System(Protocol):
+    """A matrix, the lateral friction in it, and where its unknowns are."""
+
+    @property
+    def layers(self) -> Layers: ...
+
+    def onto(self, spread: Any, layers: Layers, friction: float = 1.0) -> Self:
+        """The Galerkin product with what takes its unknowns to these, its lateral friction so many times as much. They
+        may be in another order then."""
+
+    def factorised(self) -> Solve:
+        """An inverse of the matrix."""
+
+    def parts(self) -> "Parts":
+        """What a cycle on it is made of."""
+
+    def between(self, spread: Any) -> "Between":
+        """The way there and back to a coarser one, whose values it spreads over these unknowns."""
 
 
 @dataclass(frozen=True, eq=False)
-class _System:
-    """A matrix, the lateral friction in it, where its unknowns are, and what its rows are summed up by, (n,)."""
+class Between:
+    """down: the residual to the right side of a coarser level. up: its solution to a correction."""
+
+    down: Callable[[np.ndarray], np.ndarray]
+    up: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """scale: of the rows, (n,); the residual is scaled. colours: for each a function of the solution and the residual,
+    which solves its patches and brings both up to date. product: with the scaled matrix. dot: an inner product."""
+
+    scale: np.ndarray
+    colours: list[Callable[[np.ndarray, np.ndarray], None]]
+    product: Callable[[np.ndarray], np.ndarray]
+    dot: Callable[[np.ndarray, np.ndarray], float]
+
+
+@dataclass(frozen=True, eq=False)
+class _InOneProcess:
+    """A `System`; weights: what its rows are summed up by, (n,). inverse_of: of a coarse matrix, and its layers."""
 
     matrix: Any
     friction: Any
     layers: Layers
     weights: np.ndarray
+    inverse_of: Callable[[Any, Layers], Solve]
 
-    def onto(self, spread: Any, layers: Layers, friction: float = 1.0) -> "_System":
-        """The Galerkin product with what takes its unknowns to these, its lateral friction so many times as much."""
+    def onto(self, spread: Any, layers: Layers, friction: float = 1.0) -> "_InOneProcess":
         from scipy.sparse import csr_array, diags_array
 
         gather = csr_array(spread.T @ diags_array(self.weights))
         lateral = csr_array(gather @ self.friction @ spread)
         matrix = csr_array(gather @ self.matrix @ spread + (friction - 1) * lateral)
-        return _System(matrix, friction * lateral, layers, np.ones(len(layers.row)))
+        return replace(
+            self, matrix=matrix, friction=friction * lateral, layers=layers, weights=np.ones(len(layers.row))
+        )
+
+    def factorised(self) -> Solve:
+        return self.inverse_of(self.matrix, self.layers)
+
+    def parts(self) -> Parts:
+        from scipy.sparse import csc_array, csr_array, diags_array
+
+        scale = row_scale(self.matrix)
+        scaled = csr_array(diags_array(scale) @ self.matrix)
+        found = patches(held_by_constraints(scaled), self.layers)
+        inverses = [(part, patch_inverses(scaled[part][:, part], patch)) for part, patch in found]
+        matrix = scaled.astype(np.float32)
+        columns = csc_array(matrix)
+
+        def colour(part: np.ndarray, solve: Solve) -> Callable[[np.ndarray, np.ndarray], None]:
+            own = csc_array(columns[:, part])
+
+            def smooth(x: np.ndarray, rest: np.ndarray) -> None:
+                step = solve(rest[part])
+                x[part] += step
+                rest -= own @ step
+
+            return smooth
+
+        return Parts(scale, [colour(*one) for one in inverses], lambda x: matrix @ x, np.dot)
+
+    def between(self, spread: Any) -> Between:
+        from scipy.sparse import csr_array
+
+        spread = csr_array(spread, dtype=np.float32)
+        weights = (self.weights / row_scale(self.matrix)).astype(np.float32)
+        return Between(lambda rest: spread.T @ (weights * rest), lambda x: spread @ x.astype(np.float32))
+
+
+def v_cycle(system: System, groups: list[np.ndarray], staggered: Staggering) -> Solve:
+    """An approximate inverse of the finest matrix. groups: of the layers, for each level with fewer."""
+    return _inverse(system, groups, staggered, finest=True).solve
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,27 +172,28 @@ class _Inverse:
 
 
 def _inverse(
-    system: _System,
+    system: System,
     groups: list[np.ndarray],
-    factorise: Callable[[_System], Solve],
     staggered: Staggering,
     shared: _Inverse | None = None,
     *,
     finest: bool = False,
 ) -> _Inverse:
-    """groups: of the layers, for each level with fewer. shared: the level of lumped columns, where it is known.
-    finest: whether the level is; it has patches between its corrections as well."""
+    """shared: the level of lumped columns, where it is known. finest: whether the level is; it has patches between its
+    corrections as well."""
     if not groups:
-        return _Inverse(factorise(system), system.layers)
+        return _Inverse(system.factorised(), system.layers)
     wider, wide = lumped(system.layers, staggered)
     if shared is None:
-        below = system.onto(wider, wide, FRICTION)
         small = len(wide.row) <= SMALL or len(wide.row) > LESS * len(system.layers.row)
-        shared = _Inverse(factorise(below), wide) if small else _inverse(below, groups, factorise, staggered)
+        shared = _inverse(system.onto(wider, wide, FRICTION), [] if small else groups, staggered)
     thicker, _, thick = coarsened(system.layers, groups[0])
-    fewer = _inverse(system.onto(thicker, thick), groups[1:], factorise, staggered, shared.fewer)
-    corrections = [(thicker, fewer.solve), (wider[:, _order(wide, shared.layers)], shared.solve)]
-    return _Inverse(_cycle(system, corrections, between=finest), system.layers, fewer)
+    fewer = _inverse(system.onto(thicker, thick), groups[1:], staggered, shared.fewer)
+    corrections = []
+    for spread, places, coarse in ((thicker, thick, fewer), (wider, wide, shared)):
+        ordered = spread[:, _order(places, coarse.layers)]
+        corrections.append((system.between(ordered), coarse.solve))
+    return _Inverse(_cycle(system.parts(), corrections, between=finest), system.layers, fewer)
 
 
 def _order(layers: Layers, wanted: Layers) -> np.ndarray:
@@ -121,40 +204,28 @@ def _order(layers: Layers, wanted: Layers) -> np.ndarray:
     return found
 
 
-def _cycle(system: _System, corrections: list[tuple[Any, Solve]], *, between: bool) -> Solve:
+def _cycle(parts: Parts, corrections: list[tuple[Between, Solve]], *, between: bool) -> Solve:
     """Patches there, corrections by coarser levels one after the other, patches back; between: between those as well.
 
     The residual is kept up to date throughout, all in single precision: it is read from memory that the time goes into.
     """
-    from scipy.sparse import csc_array, csr_array, diags_array
-
-    scale = row_scale(system.matrix)
-    scaled = csr_array(diags_array(scale) @ system.matrix)
-    parts = [(part, _inverses(scaled[part][:, part], patch)) for part, patch in patches(scaled, system.layers)]
-    matrix = scaled.astype(np.float32)
-    columns = csc_array(matrix)
-    colours = [(part, csc_array(columns[:, part]), solve) for part, solve in parts]
-    corrections = [(csr_array(spread, dtype=np.float32), coarse) for spread, coarse in corrections]
-    weights = (system.weights / scale).astype(np.float32)
 
     def smooth(x: np.ndarray, rest: np.ndarray, *, back: bool) -> None:
-        for part, own, solve in reversed(colours) if back else colours:
-            step = solve(rest[part])
-            x[part] += step
-            rest -= own @ step
+        for colour in reversed(parts.colours) if back else parts.colours:
+            colour(x, rest)
 
     def solve(b: np.ndarray) -> np.ndarray:
-        rest, back = (scale * b).astype(np.float32), False
+        rest, back = (parts.scale * b).astype(np.float32), False
         x = np.zeros_like(rest)
         smooth(x, rest, back=back)
-        for number, (spread, coarse) in enumerate(corrections):
+        for number, (way, coarse) in enumerate(corrections):
             if between and number > 0:
                 back = not back
                 smooth(x, rest, back=back)
-            step = spread @ coarse(spread.T @ (weights * rest)).astype(np.float32)
-            change = matrix @ step
-            changed = change @ change
-            length = 1 if changed <= LARGEST**2 * (rest @ rest) else change @ rest / changed
+            step = way.up(coarse(way.down(rest)))
+            change = parts.product(step)
+            changed = parts.dot(change, change)
+            length = 1 if changed <= LARGEST**2 * parts.dot(rest, rest) else parts.dot(change, rest) / changed
             x += length * step
             rest -= length * change
         smooth(x, rest, back=not back)
@@ -163,14 +234,14 @@ def _cycle(system: _System, corrections: list[tuple[Any, Solve]], *, between: bo
     return solve
 
 
-def patches(matrix: Any, layers: Layers) -> list[tuple[np.ndarray, np.ndarray]]:
+def patches(constraints: Constraints, layers: Layers) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each colour its unknowns, and the patch of each, in the order of the patches.
 
     Raises ValueError where a constraint holds unknowns that are not of its own columns or those next to them.
     """
     n, across = len(layers.row), layers.column.max() // WIDTH + 1
     patch = layers.row // WIDTH * across + layers.column // WIDTH
-    constraint, held = held_by_constraints(matrix)
+    constraint, held = constraints
     pairs = np.unique(np.concatenate([patch * n + np.arange(n), patch[constraint] * n + held]))
     patch, unknown = np.divmod(pairs, n)
     row, column = np.divmod(patch, across)
@@ -192,7 +263,7 @@ def layered_bytes(matrix: Any, layers: Layers, levels: list[Level], coarsest: fl
     """About how many bytes all levels take; coarsest: the factors of the level with the fewest layers."""
     from scipy.sparse import csr_array
 
-    found = patches(csr_array(matrix), layers)
+    found = patches(held_by_constraints(csr_array(matrix)), layers)
     inverses = SINGLE * sum(float((np.unique(patch, return_counts=True)[1] ** 2.0).sum()) for _, patch in found)
     overlap = sum(len(part) for part, _ in found) / len(layers.layer)
     entries = (1 + overlap) * (SINGLE + INDEX) * matrix.nnz  # of the matrix, and of each colour's columns
@@ -202,7 +273,16 @@ def layered_bytes(matrix: Any, layers: Layers, levels: list[Level], coarsest: fl
     return lumped_too * (coarsest + inverses * float((shares**2).sum()) + entries * float(shares.sum()))
 
 
-def _inverses(matrix: Any, patch: np.ndarray) -> Solve:
+def layers_in_words(layers: Layers, levels: list[Level]) -> str:
+    """What is done with these levels, for the user's log."""
+    counts = [1 + int(of.layer.max()) for of in (layers, *(level.layers for level in levels))]
+    return (
+        f"{ITERATIVE}, with {', '.join(map(str, counts))} layers, wider columns, patches and LU factors of "
+        f"{len(levels[-1].members)} unknowns"
+    )
+
+
+def patch_inverses(matrix: Any, patch: np.ndarray) -> Solve:
     """A solve, in single precision, of the unknowns of one colour, each patch as if the others were not there.
 
     By the inverses of the patches: their LU factors are nearly as full, and take longer to apply than to read.
@@ -212,7 +292,7 @@ def _inverses(matrix: Any, patch: np.ndarray) -> Solve:
     block = matrix.tocoo()
     inside = patch[block.row] == patch[block.col]
     row, column, entry = block.row[inside], block.col[inside], block.data[inside]
-    first = np.concatenate([[0], np.flatnonzero(np.diff(patch)) + 1, [len(patch)]])
+    first = np.unique(np.concatenate([[0], np.flatnonzero(np.diff(patch)) + 1, [len(patch)]]))  # one of none
     cuts = np.searchsorted(row, first)
     found = []
     for a, b, some in zip(first, first[1:], map(slice, cuts, cuts[1:]), strict=False):

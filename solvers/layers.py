@@ -5,7 +5,7 @@ in the mean, on the level after that eight, so that a level's layers come to be 
 Comput. Phys. 83 (1989), 303-323).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -32,6 +32,11 @@ class Layers:
     def of(self, which: np.ndarray) -> "Layers":
         """Those of some unknowns."""
         return Layers(*(getattr(self, field.name)[which] for field in fields(self)))
+
+
+def joined(parts: Sequence[Layers]) -> Layers:
+    """Those of some unknowns and of others after them."""
+    return Layers(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Layers)))
 
 
 def links_along(layers: Layers, axis: str) -> np.ndarray:

@@ -18,6 +18,9 @@ from solvers.layers import Layers
 FRICTION = 4.0  # times that of the Galerkin product; by 8 it takes more iterations, by 1 it fails on the next level
 
 
+Constraints = tuple[np.ndarray, np.ndarray]  # as `held_by_constraints` has them
+
+
 @dataclass(frozen=True, eq=False)
 class Staggering:
     """faces: the variables that live on faces of cells; "column" where these are between a column and the next, "row"
@@ -27,9 +30,9 @@ class Staggering:
     of_columns: np.ndarray
 
 
-def staggering(matrix: Any, layers: Layers) -> Staggering:
+def staggering(constraints: Constraints, layers: Layers) -> Staggering:
     """What lives where, as the constraints say: each is of a column, and holds what is on the faces around it."""
-    constraint, held = held_by_constraints(matrix)
+    constraint, held = constraints
     faces = {}
     for variable in np.unique(layers.variable[held]):
         of = layers.variable[held] == variable
@@ -41,24 +44,27 @@ def staggering(matrix: Any, layers: Layers) -> Staggering:
     return Staggering(faces, np.unique(layers.variable[constraint]))
 
 
-def held_by_constraints(matrix: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The constraints, rows of the matrix without a diagonal entry, and an unknown that each holds, pair by pair."""
-    constraints = np.flatnonzero(matrix.diagonal() == 0)
+def held_by_constraints(matrix: Any, first: int = 0) -> Constraints:
+    """The constraints, rows of the matrix without a diagonal entry, and an unknown that each holds, pair by pair.
+
+    first: the number of the first row, of a matrix of some rows of another.
+    """
+    constraints = np.flatnonzero(matrix.diagonal(first) == 0)
     held = matrix[constraints].tocoo()
-    return constraints[held.row], held.col
+    return first + constraints[held.row], held.col
 
 
-def lateral_friction(matrix: Any, layers: Layers, staggered: Staggering) -> Any:
+def lateral_friction(matrix: Any, layers: Layers, staggered: Staggering, first: int = 0) -> Any:
     """The part of the matrix by which velocities act on the same velocity of their layer in other columns, less what
-    they lose by it themselves."""
+    they lose by it themselves. first: as of `held_by_constraints`."""
     from scipy.sparse import csr_array, diags_array
 
     entries = matrix.tocoo()
-    row, column, variable = entries.row, entries.col, layers.variable
+    row, column, variable = first + entries.row, entries.col, layers.variable
     kept = np.isin(variable[row], list(staggered.faces)) & (variable[row] == variable[column])
     kept &= (layers.layer[row] == layers.layer[column]) & (row != column)
-    found = csr_array((entries.data[kept], (row[kept], column[kept])), shape=matrix.shape)
-    return csr_array(found - diags_array(found.sum(axis=1)))
+    found = csr_array((entries.data[kept], (entries.row[kept], column[kept])), shape=matrix.shape)
+    return csr_array(found - diags_array(found.sum(axis=1), offsets=first, shape=matrix.shape))
 
 
 def lumped(layers: Layers, staggered: Staggering) -> tuple[Any, Layers]:

@@ -68,7 +68,7 @@ class PetscFactors:
         given = [name for name in ours if not database.hasName(name)]
         for name in given:
             database[name] = ours[name]
-        self._matrix = self._distributed(own)
+        self._matrix = distributed(own, own.shape[0], comm)
         self._solver = PETSc.KSP().create(comm)
         self._solver.setOptionsPrefix(PREFIX)
         self._solver.setOperators(self._matrix)
@@ -91,17 +91,14 @@ class PetscFactors:
         pc = self._solver.getPC()
         pc.setMGLevels(len(levels) + 1)
         for number, lump in enumerate(levels):
-            shape, first = lump.shape, PETSc.Vec().createMPI((lump.shape[1], None), comm=self._comm).getOwnershipRange()
-            csr = (lump.indptr.astype(PETSc.IntType), (lump.indices + first[0]).astype(PETSc.IntType), lump.data)
-            matrix = PETSc.Mat().createAIJ(((shape[0], None), (shape[1], None)), csr=csr, comm=self._comm)
-            matrix.assemble()
-            pc.setMGInterpolation(len(levels) - number, matrix)
+            first, _ = PETSc.Vec().createMPI((lump.shape[1], None), comm=self._comm).getOwnershipRange()
+            pc.setMGInterpolation(len(levels) - number, distributed(lump, lump.shape[1], self._comm, first))
         pc.setFromOptions()
 
     def solve(self, own: Any, b: np.ndarray, tolerance: float) -> np.ndarray | None:
         """x with matrix x = b, of this rank, its rows `own` those of the factors or nearby; None where what is left of
         b is not below `tolerance` of it."""
-        matrix = self._matrix if own is self._own else self._distributed(own)
+        matrix = self._matrix if own is self._own else distributed(own, own.shape[0], self._comm)
         solver = self._solver
         solver.setOperators(matrix, self._matrix)
         solver.setTolerances(rtol=tolerance, atol=0.0)
@@ -122,14 +119,16 @@ class PetscFactors:
         self._solver.getPC().apply(right, x)
         return x.array.copy()
 
-    def _distributed(self, own: Any) -> Any:
-        from petsc4py import PETSc
 
-        csr = own.indptr.astype(PETSc.IntType), own.indices.astype(PETSc.IntType), own.data
-        rows = own.shape[0]
-        matrix = PETSc.Mat().createAIJ(((rows, None), (rows, None)), csr=csr, comm=self._comm)
-        matrix.assemble()
-        return matrix
+def distributed(own: Any, columns: int, comm: Any, first: int = 0) -> Any:
+    """PETSc's matrix of which a rank has these rows, sparse, and has so many columns' unknowns; first: the number
+    through the ranks of their first column."""
+    from petsc4py import PETSc
+
+    csr = own.indptr.astype(PETSc.IntType), (own.indices + first).astype(PETSc.IntType), own.data
+    matrix = PETSc.Mat().createAIJ(((own.shape[0], None), (columns, None)), csr=csr, comm=comm)
+    matrix.assemble()
+    return matrix
 
 
 def petsc_solve(matrix: Any, cells: Cells | None = None) -> Callable[[np.ndarray], np.ndarray]:

@@ -2,7 +2,8 @@
 solvers (S. Balay et al., PETSc/TAO Users Manual, Argonne National Laboratory, ANL-21/39).
 
 The extended matrix is one distributed AIJ matrix, its rows scaled to a largest entry of one. A rank's unknowns are
-those of its part of x, then those of its part of the border.
+those of its part of x, then those of its part of the border. It is factorised by MUMPS, or where the factors do not fit
+into what all ranks have and it is known where the unknowns are, solved by multigrid (`layered_on_ranks.py`).
 """
 
 from functools import cached_property
@@ -10,10 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from solvers import memory
 from solvers.any_rate import AnyRate
 from solvers.chain_factors import SingularMatrix
+from solvers.factors import in_words as size_in_words
+from solvers.layered_multigrid import layers_in_words
+from solvers.layered_on_ranks import LayeredFactors
+from solvers.layers import Layers, Level, coarser_levels, joined
 from solvers.lumping import lumped_levels
-from solvers.petsc_factors import LARGE, PetscFactors, in_words, row_scale
+from solvers.petsc_factors import LARGE, PetscFactors, in_words, is_asked_for, mumps_bytes, row_scale
 from solvers.requests import StepOperator
 from solvers.rows import Rows
 
@@ -54,18 +60,29 @@ class RanksInverse(AnyRate):
     def _matrix_at(self, rate: float | np.ndarray) -> Any:
         return self._extended.at(rate)
 
-    def _factorised(self, matrix: Any) -> PetscFactors:
-        return PetscFactors(matrix, self._extended.comm, self._extended.levels)
+    def _factorised(self, matrix: Any) -> PetscFactors | LayeredFactors:
+        extended = self._extended
+        if (layers := extended.layers) is not None:
+            return LayeredFactors(matrix, extended.comm, layers, extended.fewer_layers, extended.scale)
+        return PetscFactors(matrix, extended.comm, extended.levels)
 
-    def _solved(self, matrix: Any, factors: PetscFactors, right: np.ndarray, tolerance: float) -> np.ndarray | None:
+    def _solved(
+        self, matrix: Any, factors: PetscFactors | LayeredFactors, right: np.ndarray, tolerance: float
+    ) -> np.ndarray | None:
         return factors.solve(matrix, right, tolerance)
 
 
 def ranks_sentence(operator: StepOperator) -> str:
     """How the inverse of an operator is had, in a sentence for the user's log. To be called by all ranks."""
     extended = Extended(operator)
-    how = in_words(levels=bool(extended.levels))
-    return f"each solve has {extended.number} unknowns, on {extended.comm.Get_size()} ranks: by PETSc, {how}"
+    solves = f"each solve has {extended.number} unknowns, on {extended.comm.Get_size()} ranks"
+    if extended.layers is None:
+        return f"{solves}: by PETSc, {in_words(levels=bool(extended.levels))}"
+    needed, allowed = size_in_words(mumps_bytes(extended.number)), size_in_words(extended.limit)
+    return (
+        f"{solves}; its LU factors, by MUMPS, would take {needed} of memory, and may have {allowed}: "
+        f"{layers_in_words(extended.layers, extended.fewer_layers)}"
+    )
 
 
 class Extended:
@@ -80,7 +97,7 @@ class Extended:
             self._m = operator.border.balance.shape[0]
         self._vector, self._border = self._left.firsts(self._n), self._left.firsts(self._m)
         self._first = int(self._vector[self.comm.Get_rank()])
-        self._scale: np.ndarray | None = None  # of each row
+        self._scale: np.ndarray | None = None
         self._cells = operator.cells if operator.border is None and self.number > LARGE else None
 
     @cached_property
@@ -93,6 +110,36 @@ class Extended:
         """The size of the largest cell of all ranks."""
         assert self._cells is not None
         return max(self.comm.allgather(float(self._cells.size.max())))
+
+    @cached_property
+    def limit(self) -> float:
+        """Bytes that LU factors may take on all ranks: those of a machine share its memory."""
+        from mpi4py import MPI
+
+        here = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
+        mine = memory.usable() / here.Get_size()
+        here.Free()
+        return float(self._left.total(np.array([mine]))[0])
+
+    @cached_property
+    def fewer_layers(self) -> list[Level]:
+        """The levels of multigrid where LU factors do not fit and it is known where unknowns are, else none."""
+        border = self._operator.border
+        if border is None or border.layers is None or is_asked_for() or mumps_bytes(self.number) <= self.limit:
+            return []
+        return coarser_levels(self._whole_layers, lambda members: mumps_bytes(len(members)) <= self.limit)
+
+    @property
+    def layers(self) -> Layers | None:
+        """Where the unknowns of all ranks are, where there are such levels."""
+        return self._whole_layers if self.fewer_layers else None
+
+    @cached_property
+    def _whole_layers(self) -> Layers:
+        border = self._operator.border
+        assert border is not None
+        assert border.layers is not None
+        return joined(self.comm.allgather(border.layers))
 
     def _total(self, mine: int) -> int:
         return int(self._left.total(np.array([float(mine)]))[0])
@@ -113,11 +160,16 @@ class Extended:
             self._scale = row_scale(matrix) if self._cells is None else self._cells.size / self._largest
         return csr_array(diags_array(self._scale) @ matrix)
 
+    @property
+    def scale(self) -> np.ndarray:
+        """Of this rank's rows, once there is a matrix."""
+        assert self._scale is not None
+        return self._scale
+
     def right(self, r: np.ndarray) -> np.ndarray:
         """The scaled right side for a residual, of this rank."""
-        assert self._scale is not None
         own = self._left.own[:, self._first : self._first + self._n]
-        return self._scale * np.concatenate([own @ r, np.zeros(self._m)])
+        return self.scale * np.concatenate([own @ r, np.zeros(self._m)])
 
     def _of_vector(self, own: Any) -> Any:
         """Rows whose columns are unknowns of x, with the columns of the extended matrix."""

@@ -251,15 +251,15 @@ def chain_of_rows(grid: CGrid, layers: Layers) -> np.ndarray:
     return links_along(layers, "row" if grid.cyclic or ny >= nx else "column")
 
 
-def layers_of(grid: CGrid, circulation: Circulation, tracers: int) -> Layers:
-    """Where each unknown (tracers, u, v, p_s) is; p_s is in the lowest layer."""
-    of = circulation.unknowns
+def layers_of(grid: CGrid, of: Unknowns, tracers: int, origin: tuple[int, ...] = (0, 0, 0)) -> Layers:
+    """Where each unknown (tracers, u, v, p_s) is; p_s is in the lowest layer. origin: where in the whole grid this one
+    begins, (z, y, x), if it is a part of it."""
     places = [*[of.tracer] * tracers, of.u, of.v, of.pressure]  # flat cells (z, y, x)
     variable = np.repeat(np.arange(len(places)), [len(cells) for cells in places])
     cells = np.concatenate(places)
     thickness = np.broadcast_to(grid.dzt, grid.shape)
     height = np.cumsum(thickness, axis=0) - 0.5 * thickness
-    layer, row, column = np.unravel_index(cells, grid.shape)
+    layer, row, column = (first + at for first, at in zip(origin, np.unravel_index(cells, grid.shape), strict=True))
     return Layers(variable, layer, row, column, thickness.ravel()[cells], height.ravel()[cells])
 
 

@@ -352,7 +352,7 @@ class VerosMap:
             viscosity = coefficients["kappaM"]
             return replace(found, border=border_on_ranks(self._patch, self._grid, viscosity, carried, slopes, self.dt))
         balance = circulation_balance(self._grid, coefficients["kappaM"], carried, slopes)
-        layers = layers_of(self._grid, balance, len(self._accelerate))
+        layers = layers_of(self._grid, balance.unknowns, len(self._accelerate))
         chain = chain_of_rows(self._grid, layers)
         response = (self.dt * balance.advection).tocsr()
         return replace(found, border=Border(response, balance.source, balance.balance, chain, layers))

@@ -339,7 +339,7 @@ def test_a_chain_couples_neighbours_only(cyclic, shape, links):
     columns[2, 3:5] = False
     grid = c_grid(columns, cyclic=cyclic, shape=shape)
     circulation = balance_of(grid, some_density(grid))
-    chain = chain_of_rows(grid, layers_of(grid, circulation, 1))
+    chain = chain_of_rows(grid, layers_of(grid, circulation.unknowns, 1))
     n = grid.mask.sum()
     assert chain.shape == (n + circulation.balance.shape[0],)
     np.testing.assert_array_equal(np.unique(chain), np.arange(links))
@@ -359,24 +359,26 @@ def test_a_row_of_land_is_no_link():
     columns[[0, 5]] = False
     grid = c_grid(columns)
     circulation = balance_of(grid)
-    np.testing.assert_array_equal(np.unique(chain_of_rows(grid, layers_of(grid, circulation, 1))), np.arange(NY - 2))
+    np.testing.assert_array_equal(
+        np.unique(chain_of_rows(grid, layers_of(grid, circulation.unknowns, 1))), np.arange(NY - 2)
+    )
 
 
 def test_all_tracers_of_a_column_are_in_one_link():
     grid = c_grid(island())
     circulation = balance_of(grid)
-    chain = chain_of_rows(grid, layers_of(grid, circulation, 2))
+    chain = chain_of_rows(grid, layers_of(grid, circulation.unknowns, 2))
     n = grid.mask.sum()
     np.testing.assert_array_equal(chain[:n], np.nonzero(grid.mask)[1])
     np.testing.assert_array_equal(chain[n : 2 * n], chain[:n])
-    np.testing.assert_array_equal(chain[2 * n :], chain_of_rows(grid, layers_of(grid, circulation, 1))[n:])
+    np.testing.assert_array_equal(chain[2 * n :], chain_of_rows(grid, layers_of(grid, circulation.unknowns, 1))[n:])
 
 
 def test_each_unknown_is_in_a_layer_of_its_column():
     """Its variable, layer, row and column, from a grid of labels."""
     grid = c_grid(island())
     circulation = balance_of(grid)
-    layers = layers_of(grid, circulation, tracers=2)
+    layers = layers_of(grid, circulation.unknowns, tracers=2)
     tracer = np.flatnonzero(grid.mask)
     of = circulation.unknowns
     level, row, column = np.unravel_index(np.concatenate([tracer, tracer, of.u, of.v, of.pressure]), grid.shape)

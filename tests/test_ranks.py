@@ -80,6 +80,19 @@ def test_an_operator_of_ranks_is_the_whole_operator(number):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_layers_are_made_fewer_on_ranks_where_lu_factors_do_not_fit(number):
+    """The inverse is that of one process, by as many iterations on any number of ranks."""
+    done = on_ranks(number, HERE / "cases" / "layered_program.py", PYTHONPATH=str(HERE.parent))
+    assert done.returncode == 0, done.stderr
+    said, _ = done.stdout.splitlines()
+    assert said.startswith(
+        f"each solve has 8072 unknowns, on {number} ranks; its LU factors, by MUMPS, would take 63 MB"
+    )
+    assert "24, 16 layers, wider columns, patches and LU factors of 5312 unknowns" in said
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["8", "8"]
+
+
 @pytest.fixture(scope="module")
 def stepping(tmp_path_factory):
     """Folders of the runs of a map whose step, tendency or derivative is known, by number of ranks."""

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 
 from solvers import Border, StepOperator
+from solvers.layers import Layers, joined
 from solvers.requests import BORDER_MATRICES
 from solvers.rows import Rows
 from solvers.seasons import of_seasons
@@ -26,7 +27,17 @@ def gathered_operator(operator: StepOperator, places: Places, ranks: Ranks) -> S
         parts = ranks.comm.gather(matrix.own)
         return None if parts is None else csr_array(csr_array(vstack(parts))[orders[rows]][:, orders[columns]])
 
-    found = _each(operator, whole)
+    counts = ranks.comm.allgather(len(places[0]))
+
+    def whole_layers(mine: Layers) -> Any:
+        told = ranks.comm.gather(mine)
+        if told is None:
+            return None
+        vector = joined([part.of(np.arange(n)) for part, n in zip(told, counts, strict=True)])
+        border = joined([part.of(np.arange(n, len(part.row))) for part, n in zip(told, counts, strict=True)])
+        return joined([vector.of(orders[0]), border.of(orders[1])])
+
+    found = _each(operator, whole, whole_layers)
     return found if ranks.rank == 0 else None
 
 
@@ -35,7 +46,7 @@ def scattered_operator(whole: StepOperator | None, places: Places, ranks: Ranks)
     gathered = [ranks.comm.allgather(own) for own in places]
     positions = [np.argsort(np.argsort(np.concatenate(parts))) for parts in gathered]
     ends = [np.cumsum([0, *map(len, parts)]) for parts in gathered]
-    like: Any = None if whole is None else _each(whole, lambda *_: THERE)
+    like: Any = None if whole is None else _each(whole, lambda *_: THERE, lambda _: THERE)
     shell = ranks.share(like)
 
     def part(matrix: Any, rows: int, columns: int) -> Rows:
@@ -45,20 +56,33 @@ def scattered_operator(whole: StepOperator | None, places: Places, ranks: Ranks)
             parts = [moved[a:b] for a, b in zip(ends[rows][:-1], ends[rows][1:], strict=True)]
         return Rows(ranks.comm.scatter(parts), ranks.comm)
 
-    return _each(whole or shell, part)
+    def part_of_layers(layers: Any) -> Layers:
+        parts = None
+        if not isinstance(layers, str):
+            n = len(positions[0])
+            vector, border = layers.of(positions[0]), layers.of(n + positions[1])
+            places = [np.split(np.arange(end[-1]), end[1:-1]) for end in ends]
+            parts = [joined([vector.of(x), border.of(y)]) for x, y in zip(*places, strict=True)]
+        return ranks.comm.scatter(parts)
+
+    return _each(whole or shell, part, part_of_layers)
 
 
-def _each(operator: StepOperator, of: Callable[[Any, int, int], Any]) -> StepOperator:
+def _each(
+    operator: StepOperator, of: Callable[[Any, int, int], Any], of_layers: Callable[[Layers], Any]
+) -> StepOperator:
     """The operator whose matrices are made by `of` of each of these and what its rows and columns are, 0 the unknowns
-    of the vector and 1 those of the border. What orders them is known in one process only."""
+    of the vector and 1 those of the border, and its layers by `of_layers`. A chain is known in one process only."""
     if operator.seasons:
-        parts = [_each(season, of) for season in operator.seasons]
+        parts = [_each(season, of, of_layers) for season in operator.seasons]
         if parts[0].matrix is None or isinstance(parts[0].matrix, str):
             return replace(parts[0], seasons=tuple(parts), cycle_steps=operator.cycle_steps)
         return of_seasons(parts, operator.cycle_steps)
     border = None
     if operator.border is not None:
         kinds = {"response": (0, 1), "source": (1, 0), "balance": (1, 1)}
-        border = Border(**{n: of(getattr(operator.border, n), *kinds[n]) for n in BORDER_MATRICES}, chain=None)
+        matrices = {n: of(getattr(operator.border, n), *kinds[n]) for n in BORDER_MATRICES}
+        layers = None if operator.border.layers is None else of_layers(operator.border.layers)
+        border = Border(**matrices, chain=None, layers=layers)
     implicit = None if operator.implicit is None else of(operator.implicit, 0, 0)
     return StepOperator(of(operator.matrix, 0, 0), operator.steps, implicit, border)

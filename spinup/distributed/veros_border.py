@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from solvers import Border
 from solvers.rows import Rows
-from spinup.circulation import CGrid, Sparse, Unknowns, circulation_balance, one_of_each_basin, unknowns
+from spinup.circulation import CGrid, Sparse, Unknowns, circulation_balance, layers_of, one_of_each_basin, unknowns
 from spinup.patch import Patch
 
 DIMS = ("zt", "yt", "xt")
@@ -47,7 +47,11 @@ def border_on_ranks(
         return Rows(own, comm)
 
     return Border(
-        rows(dt * found.advection, of_border), rows(found.source, of_vector), rows(found.balance, of_border), None
+        rows(dt * found.advection, of_border),
+        rows(found.source, of_vector),
+        rows(found.balance, of_border),
+        chain=None,
+        layers=layers_of(grid, unknowns(grid), len(tracers), patch.origin(grid.shape, DIMS)),
     )
 
 

@@ -21,6 +21,7 @@ from solvers.factors import (
 )
 from solvers.layered_multigrid import layered_factors, patches
 from solvers.layers import LEVELS, Layers, coarsened, coarser_levels, paired
+from solvers.lumped_columns import held_by_constraints
 from solvers.petsc_factors import row_scale
 
 NZ, NY, NX = 12, 6, 8
@@ -101,6 +102,27 @@ def solved(
         return solve(v)
 
     return refined(matrix, Factors(counted, 100), b, 1e-10, row_scale(matrix)), len(counts)
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+def test_ranks_have_the_cycle_of_one_process(seed):
+    """One rank here; `tests/test_ranks.py` has several."""
+    MPI = pytest.importorskip("mpi4py.MPI")
+    pytest.importorskip("petsc4py")
+    from solvers.layered_on_ranks import LayeredFactors
+
+    matrix, layers = rigid_lid(seed)
+    levels = coarser_levels(layers, lambda _: True)
+    b = np.random.default_rng(2).standard_normal(len(layers.row))
+    wanted, count = solved(matrix, b, layers, levels)
+    assert wanted is not None
+    scale = row_scale(matrix)
+    own = csr_array(diags_array(scale) @ matrix)
+    factors = LayeredFactors(own, MPI.COMM_SELF, layers, levels, scale)
+    found = factors.solve(own, scale * b, 1e-10)
+    assert found is not None
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-7 * np.abs(wanted).max())
+    assert abs(factors.iterations - count) <= 1
 
 
 def test_pairs_from_the_top_of_layers_that_are_thin():
@@ -249,7 +271,7 @@ def test_a_patch_takes_in_what_its_constraints_hold():
     matrix, layers = rigid_lid()
     u = layers.variable == 1
     found = {}
-    for part, patch in patches(matrix, layers):
+    for part, patch in patches(held_by_constraints(matrix), layers):
         assert len(np.unique(part)) == len(part)
         found |= {number: part[patch == number] for number in np.unique(patch)}
     assert len(found) == -(-NY // 2) * -(-NX // 2)
@@ -268,11 +290,11 @@ def test_patches_of_a_colour_share_nothing_where_the_grid_closes_upon_itself():
     where = np.tile(np.arange(columns), 2)
     none = np.zeros(2 * columns, int)
     layers = Layers(np.repeat([0, 1], columns), none, none, where, none + 1.0, none + 0.5)
-    assert len(patches(matrix, layers)) == 3
+    assert len(patches(held_by_constraints(matrix), layers)) == 3
     far = matrix.tolil()
     far[columns + 4, 0] = 1.0
     with pytest.raises(ValueError, match="constraint"):
-        patches(csr_array(far), layers)
+        patches(held_by_constraints(csr_array(far)), layers)
 
 
 def test_a_singular_patch_is_named():

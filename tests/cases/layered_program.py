@@ -1,0 +1,70 @@
+"""The extended operator of an ocean that ranks have and whose LU factors do not fit: mpiexec -n N python
+layered_program.py. Prints how the inverse is had and how many iterations a solve takes, once."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from benchmarks.basin import basin
+from solvers import SingularMatrix, layered_multigrid, memory
+from solvers.layered_on_ranks import LayeredFactors
+from solvers.layers import Layers, coarser_levels
+from solvers.petsc_factors import mumps_bytes
+from solvers.ranks_inverse import RanksInverse, ranks_sentence
+from solvers.tendency import TendencyInverse
+from spinup.distributed.operators import gathered_operator, scattered_operator
+from spinup.distributed.ranks import Ranks, world
+
+NX, NY = 17, 10  # patches and lumped columns go across the ranks' borders, and around the grid
+RATE = 0.05
+
+
+def main() -> None:
+    ranks = world()
+    whole = basin(NX, NY, border=True)
+    assert whole.border is not None
+    assert whole.border.layers is not None
+    n, layers = whole.matrix.shape[0], whole.border.layers
+    mine = layers.column * ranks.size // NX == ranks.rank
+    places = np.flatnonzero(mine[:n]), np.flatnonzero(mine[n:])
+    part = scattered_operator(whole if ranks.rank == 0 else None, places, ranks)
+    back = gathered_operator(part, places, ranks)
+    expected = replace(whole, border=replace(whole.border, chain=None))  # it is not known on ranks
+    assert (back == expected) if ranks.rank == 0 else (back is None)
+
+    layered_multigrid.SMALL = 300  # columns are lumped more than once
+    memory.usable = lambda: 0.8 * mumps_bytes(len(layers.row))
+    said = ranks_sentence(part)
+    inverse = RanksInverse(part, RATE)
+    factors = inverse._factors
+    assert isinstance(factors, LayeredFactors)
+    draw = np.random.default_rng(0)
+    r, rates = draw.standard_normal(n), draw.uniform(0.05, 0.06, n)
+    memory.usable = lambda: float("inf")
+    alone = TendencyInverse(whole, RATE)
+    for settings in ({}, {"rate": rates}):
+        own = {name: rate[places[0]] for name, rate in settings.items()}
+        found, wanted = inverse(r[places[0]], **own), alone(r, **settings)
+        np.testing.assert_allclose(found, wanted[places[0]], rtol=0, atol=1e-5 * np.abs(wanted).max())
+        if ranks.rank == 0:
+            print(said if not settings else "another rate", factors.iterations)
+    fails_on_all(ranks)
+
+
+def fails_on_all(ranks: Ranks) -> None:
+    """A patch that is singular, which one rank has, ends the set-up on all."""
+    layer, column = (at.ravel() for at in np.indices((4, 16)))
+    nothing = np.zeros(64, int)
+    order = np.argsort(column, kind="stable")
+    layers = Layers(nothing, layer, nothing, column, np.ones(64), layer + 0.5).of(order)
+    matrix = np.eye(64)
+    matrix[:2, :2] = 1.0
+    own = csr_array(matrix)[ranks.part(64)]
+    with pytest.raises(SingularMatrix, match="a patch of columns is singular"):
+        LayeredFactors(own, ranks.comm, layers, coarser_levels(layers, lambda _: True), np.ones(own.shape[0]))
+
+
+if __name__ == "__main__":
+    main()
