@@ -84,10 +84,10 @@ def measured(kind: str, grid: str, choice: str) -> dict[str, Any]:
         from petsc4py import PETSc  # its memory, and its time, are of the process
 
         PETSc.Sys.getDefaultComm()
-    before = _memory_now()
+    before = memory_now()
     began = time.perf_counter()
     solve = _by_petsc(operator, own, choice) if choice in PETSC else _by_scipy(operator, own, choice)
-    row |= {"setup_s": time.perf_counter() - began, "held_mb": _memory_now() - before}
+    row |= {"setup_s": time.perf_counter() - began, "held_mb": memory_now() - before}
     for name, matrix in (("own", own), ("other", other)):
         began = time.perf_counter()
         x, iterations = solve(matrix, right)
@@ -167,12 +167,17 @@ def _by_scipy(operator: StepOperator, own: Any, choice: str) -> Any:
     return solve
 
 
-def _memory_now() -> float:
+def memory_now() -> float:
     """MB of this process, of what it no longer needs as little as can be."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return process_mb("VmRSS")
+
+
+def process_mb(name: str) -> float:
+    """MB that Linux says of this process: VmRSS or VmHWM, its peak."""
     with Path("/proc/self/status").open() as file:
-        return int(next(line for line in file if line.startswith("VmRSS")).split()[1]) / 1024
+        return int(next(line for line in file if line.startswith(name)).split()[1]) / 1024
 
 
 def main(arguments: list[str]) -> None:

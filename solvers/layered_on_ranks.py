@@ -154,7 +154,8 @@ class _OnRanks:
         wanted = np.unique(np.concatenate([part[solver == self.comm.Get_rank()] for part, _, solver in mine]))
         around = _among(matrix, wanted)
         columns = _columns(own)
-        touched = np.union1d(np.unique(own.indices), np.arange(self.first, self.end))
+        touched = np.zeros(len(self.owners), bool)
+        touched[own.indices] = touched[self.first : self.end] = True
         failed, colours = "", []
         for part, patch, solver in mine:
             ours = solver == self.comm.Get_rank()
@@ -182,13 +183,14 @@ class _OnRanks:
     def _colour(
         self, part: np.ndarray, solver: np.ndarray, solve: Solve, columns: Any, touched: np.ndarray
     ) -> Callable[[np.ndarray, np.ndarray], None]:
-        """One of `Parts.colours`. columns: own rows by columns; touched: those that they have."""
+        """One of `Parts.colours`. columns: own rows by columns; touched: whether an unknown is in
+        these rows, (n,)."""
         ours = part[solver == self.comm.Get_rank()]
         fetch = Exchange(self.end - self.first, self.owners[ours], ours - self.firsts[self.owners[ours]], self.comm)
-        number = np.empty(len(part), dtype=int)  # of an unknown among those that its rank solves for
-        for rank in range(self.comm.Get_size()):
-            number[solver == rank] = np.arange(np.count_nonzero(solver == rank))
-        needed = np.isin(part, touched)
+        order = np.argsort(solver, kind="stable")
+        number = np.empty_like(order)  # of an unknown among those that its rank solves for
+        number[order] = np.arange(len(order)) - np.searchsorted(solver[order], solver[order])
+        needed = touched[part]
         bring = Exchange(len(ours), solver[needed], number[needed], self.comm)
         part = part[needed]
         rows = columns[:, part]

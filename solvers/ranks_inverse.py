@@ -127,15 +127,16 @@ class Extended:
         border = self._operator.border
         if border is None or border.layers is None or is_asked_for() or mumps_bytes(self.number) <= self.limit:
             return []
-        return coarser_levels(self._whole_layers, lambda members: mumps_bytes(len(members)) <= self.limit)
+        return coarser_levels(self.whole_layers, lambda members: mumps_bytes(len(members)) <= self.limit)
 
     @property
     def layers(self) -> Layers | None:
         """Where the unknowns of all ranks are, where there are such levels."""
-        return self._whole_layers if self.fewer_layers else None
+        return self.whole_layers if self.fewer_layers else None
 
     @cached_property
-    def _whole_layers(self) -> Layers:
+    def whole_layers(self) -> Layers:
+        """Where the unknowns of all ranks are, in the order of the ranks; to be known of the operator."""
         border = self._operator.border
         assert border is not None
         assert border.layers is not None

@@ -72,6 +72,9 @@ def test_the_operator_of_two_ranks_is_that_of_one_process_which_goes_on_with_it(
             if hasattr(other, name):
                 size = abs(getattr(other, name)).sum()
                 assert abs(getattr(mine, name) - getattr(other, name)).sum() < 1e-4 * size, name
+    np.testing.assert_array_equal(found.border.chain, expected.border.chain)
+    for name, where in vars(expected.border.layers).items():
+        np.testing.assert_allclose(getattr(found.border.layers, name), where, rtol=1e-12, err_msg=name)
     subprocess.run([*one, "resume", str(run), "--budget", "0.15"], check=True)
     alone, ranks = spinup.open(whole), spinup.open(run)
     assert alone.sizes["evaluation"] == ranks.sizes["evaluation"] >= 3

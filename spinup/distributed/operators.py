@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array, vstack
 
 from solvers import Border, StepOperator
-from solvers.layers import Layers, joined
+from solvers.layers import Layers, joined, links_along
 from solvers.requests import BORDER_MATRICES
 from solvers.rows import Rows
 from solvers.seasons import of_seasons
@@ -38,7 +38,7 @@ def gathered_operator(operator: StepOperator, places: Places, ranks: Ranks) -> S
         return joined([vector.of(orders[0]), border.of(orders[1])])
 
     found = _each(operator, whole, whole_layers)
-    return found if ranks.rank == 0 else None
+    return _chained(found) if ranks.rank == 0 else None
 
 
 def scattered_operator(whole: StepOperator | None, places: Places, ranks: Ranks) -> StepOperator:
@@ -66,6 +66,14 @@ def scattered_operator(whole: StepOperator | None, places: Places, ranks: Ranks)
         return ranks.comm.scatter(parts)
 
     return _each(whole or shell, part, part_of_layers)
+
+
+def _chained(operator: StepOperator) -> StepOperator:
+    """With the chain of the grid's rows, which never closes upon itself, where it is known what is in which row."""
+    if operator.border is None or operator.border.layers is None:
+        return operator
+    border = replace(operator.border, chain=links_along(operator.border.layers, "row"))
+    return replace(operator, border=border, seasons=tuple(map(_chained, operator.seasons)))
 
 
 def _each(

@@ -67,7 +67,7 @@ def read_operator(path: Path, name: str) -> tuple[StepOperator, float] | None:
 def _operator(tree: dict[str, Any], matrices: dict[str, Any], suffix: str = "") -> StepOperator:
     """The operator of the matrices whose names have this suffix."""
     border = None
-    if "balance" + suffix in matrices:  # several ranks know of no chain, an older version of no layers
+    if "balance" + suffix in matrices:  # an older version knows of no layers, its ranks of no chain
         parts = {part: matrices[part + suffix] for part in BORDER_MATRICES}
         known = "layers_row" in tree
         layers = Layers(*(tree[f"layers_{field.name}"] for field in fields(Layers))) if known else None
