@@ -23,9 +23,8 @@ from benchmarks.measure import on_ranks
 from benchmarks.record import write_rows
 from solvers import StepOperator
 from solvers.layered_on_ranks import LayeredFactors
-from solvers.layers import coarser_levels
 from solvers.memory import usable
-from solvers.petsc_factors import PetscFactors, mumps_bytes
+from solvers.petsc_factors import PetscFactors
 from solvers.ranks_inverse import Extended
 from spinup.distributed.operators import scattered_operator
 from spinup.distributed.ranks import Ranks, world
@@ -77,9 +76,7 @@ def made(extended: Extended, own: Any, choice: str) -> PetscFactors | LayeredFac
     """The factors of a choice, whether or not it is the one that this size would have."""
     if choice == "mumps":
         return PetscFactors(own, extended.comm)
-    layers = extended.whole_layers
-    levels = coarser_levels(layers, lambda members: mumps_bytes(len(members)) <= usable())
-    return LayeredFactors(own, extended.comm, layers, levels, extended.scale)
+    return LayeredFactors(own, extended.comm, extended.layers, extended.levels_of_layers(usable()), extended.scale)
 
 
 def _together(ranks: Ranks) -> float:

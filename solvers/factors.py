@@ -128,7 +128,7 @@ def memory_sentence(
         return f"{short}: {ITERATIVE} and may not get there, with incomplete factors (at most {in_words(size)})"
     coarsest = levels[-1].members
     size = layered_bytes(matrix, layers, levels, coarse_bytes(chain[coarsest])) + vectors
-    return f"{short}: {layers_in_words(layers, levels)} (about {in_words(size)})"
+    return f"{short}: {layers_in_words(levels, len(coarsest))} (about {in_words(size)})"
 
 
 def levels_that_fit(chain: np.ndarray, layers: Layers, limit: float) -> list[Level]:

@@ -24,7 +24,7 @@ unknowns of the one before, one of wider columns a fourth.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -65,15 +65,23 @@ def layered_factors(
     return v_cycle(whole, [level.group for level in levels], staggered)
 
 
-class System(Protocol):
+C = TypeVar("C")  # what a system keeps of a coarser level
+
+
+class System(Protocol[C]):
     """A matrix, the lateral friction in it, and where its unknowns are."""
 
-    @property
-    def layers(self) -> Layers: ...
+    def fewer(self, group: np.ndarray) -> C:
+        """The level where layers are groups, for each layer its own."""
 
-    def onto(self, spread: Any, layers: Layers, friction: float = 1.0) -> Self:
-        """The Galerkin product with what takes its unknowns to these, its lateral friction so many times as much. They
-        may be in another order then."""
+    def wider(self, staggered: Staggering) -> C:
+        """The level where 2 x 2 columns are one."""
+
+    def is_small(self, wider: C) -> bool:
+        """Whether a level of wider columns is to be factorised."""
+
+    def onto(self, coarser: C, friction: float = 1.0) -> Self:
+        """The Galerkin product, its lateral friction so many times as much."""
 
     def factorised(self) -> Solve:
         """An inverse of the matrix."""
@@ -81,8 +89,11 @@ class System(Protocol):
     def parts(self) -> "Parts":
         """What a cycle on it is made of."""
 
-    def between(self, spread: Any) -> "Between":
-        """The way there and back to a coarser one, whose values it spreads over these unknowns."""
+    def between(self, coarser: C, layers: Layers) -> "Between":
+        """The way there and back to a coarser level; layers: of that level, as its own system has them."""
+
+    @property
+    def layers(self) -> Layers: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +125,20 @@ class _InOneProcess:
     weights: np.ndarray
     inverse_of: Callable[[Any, Layers], Solve]
 
-    def onto(self, spread: Any, layers: Layers, friction: float = 1.0) -> "_InOneProcess":
+    def fewer(self, group: np.ndarray) -> "_Coarser":
+        spread, _, layers = coarsened(self.layers, group)
+        return spread, layers
+
+    def wider(self, staggered: Staggering) -> "_Coarser":
+        return lumped(self.layers, staggered)
+
+    def is_small(self, wider: "_Coarser") -> bool:
+        return is_small(len(wider[1].row), len(self.layers.row))
+
+    def onto(self, coarser: "_Coarser", friction: float = 1.0) -> "_InOneProcess":
         from scipy.sparse import csr_array, diags_array
 
+        spread, layers = coarser
         gather = csr_array(spread.T @ diags_array(self.weights))
         lateral = csr_array(gather @ self.friction @ spread)
         matrix = csr_array(gather @ self.matrix @ spread + (friction - 1) * lateral)
@@ -133,7 +155,7 @@ class _InOneProcess:
         scale = row_scale(self.matrix)
         scaled = csr_array(diags_array(scale) @ self.matrix)
         found = patches(held_by_constraints(scaled), self.layers)
-        inverses = [(part, patch_inverses(scaled[part][:, part], patch)) for part, patch in found]
+        inverses = [(part, patch_inverses(scaled[part][:, part], patch)) for part, patch in found.values()]
         matrix = scaled.astype(np.float32)
         columns = csc_array(matrix)
 
@@ -149,12 +171,21 @@ class _InOneProcess:
 
         return Parts(scale, [colour(*one) for one in inverses], lambda x: matrix @ x, np.dot)
 
-    def between(self, spread: Any) -> Between:
+    def between(self, coarser: "_Coarser", layers: Layers) -> Between:
         from scipy.sparse import csr_array
 
-        spread = csr_array(spread, dtype=np.float32)
+        spread, places = coarser
+        spread = csr_array(spread[:, _order(places, layers)], dtype=np.float32)
         weights = (self.weights / row_scale(self.matrix)).astype(np.float32)
         return Between(lambda rest: spread.T @ (weights * rest), lambda x: spread @ x.astype(np.float32))
+
+
+_Coarser = tuple[Any, Layers]  # `spread` of a level, and where its unknowns are
+
+
+def is_small(lumped: int, unknowns: int) -> bool:
+    """Whether so many lumped ones of so many unknowns are few enough to be factorised, or hardly fewer."""
+    return lumped <= SMALL or lumped > LESS * unknowns
 
 
 def v_cycle(system: System, groups: list[np.ndarray], staggered: Staggering) -> Solve:
@@ -183,16 +214,12 @@ def _inverse(
     corrections as well."""
     if not groups:
         return _Inverse(system.factorised(), system.layers)
-    wider, wide = lumped(system.layers, staggered)
+    wider = system.wider(staggered)
     if shared is None:
-        small = len(wide.row) <= SMALL or len(wide.row) > LESS * len(system.layers.row)
-        shared = _inverse(system.onto(wider, wide, FRICTION), [] if small else groups, staggered)
-    thicker, _, thick = coarsened(system.layers, groups[0])
-    fewer = _inverse(system.onto(thicker, thick), groups[1:], staggered, shared.fewer)
-    corrections = []
-    for spread, places, coarse in ((thicker, thick, fewer), (wider, wide, shared)):
-        ordered = spread[:, _order(places, coarse.layers)]
-        corrections.append((system.between(ordered), coarse.solve))
+        shared = _inverse(system.onto(wider, FRICTION), [] if system.is_small(wider) else groups, staggered)
+    thicker = system.fewer(groups[0])
+    fewer = _inverse(system.onto(thicker), groups[1:], staggered, shared.fewer)
+    corrections = [(system.between(way, on.layers), on.solve) for way, on in ((thicker, fewer), (wider, shared))]
     return _Inverse(_cycle(system.parts(), corrections, between=finest), system.layers, fewer)
 
 
@@ -234,12 +261,15 @@ def _cycle(parts: Parts, corrections: list[tuple[Between, Solve]], *, between: b
     return solve
 
 
-def patches(constraints: Constraints, layers: Layers) -> list[tuple[np.ndarray, np.ndarray]]:
+def patches(
+    constraints: Constraints, layers: Layers, last_column: int | None = None
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """For each colour its unknowns, and the patch of each, in the order of the patches.
 
-    Raises ValueError where a constraint holds unknowns that are not of its own columns or those next to them.
+    last_column: of the grid, where the unknowns are of some of its columns. Raises ValueError where a constraint holds
+    unknowns that are not of its own columns or those next to them.
     """
-    n, across = len(layers.row), layers.column.max() // WIDTH + 1
+    n, across = len(layers.row), patches_across(layers.column.max() if last_column is None else last_column)
     patch = layers.row // WIDTH * across + layers.column // WIDTH
     constraint, held = constraints
     pairs = np.unique(np.concatenate([patch * n + np.arange(n), patch[constraint] * n + held]))
@@ -248,15 +278,21 @@ def patches(constraints: Constraints, layers: Layers) -> list[tuple[np.ndarray, 
     # On a grid that closes upon itself an odd number of patches takes a third colour: the last touches the first.
     parity = np.where((column == across - 1) & (across % 2 == 1), 2, column % 2)
     colour = 3 * (row % 2) + parity
-    found = []
+    found = {}
     for one in np.unique(colour):
         part = unknown[colour == one]
         if len(np.unique(part)) < len(part):
             raise ValueError(
                 "a constraint holds unknowns beyond the columns next to its own: no patches of 2 x 2 columns"
             )
-        found.append((part, patch[colour == one]))
+        found[int(one)] = part, patch[colour == one]
     return found
+
+
+def patches_across(last_column: int) -> int:
+    """How many patches lie in a row of them: a patch's number, divided by it, is its row, and what is left its place
+    in that."""
+    return last_column // WIDTH + 1
 
 
 def layered_bytes(matrix: Any, layers: Layers, levels: list[Level], coarsest: float) -> float:
@@ -264,8 +300,10 @@ def layered_bytes(matrix: Any, layers: Layers, levels: list[Level], coarsest: fl
     from scipy.sparse import csr_array
 
     found = patches(held_by_constraints(csr_array(matrix)), layers)
-    inverses = SINGLE * sum(float((np.unique(patch, return_counts=True)[1] ** 2.0).sum()) for _, patch in found)
-    overlap = sum(len(part) for part, _ in found) / len(layers.layer)
+    inverses = SINGLE * sum(
+        float((np.unique(patch, return_counts=True)[1] ** 2.0).sum()) for _, patch in found.values()
+    )
+    overlap = sum(len(part) for part, _ in found.values()) / len(layers.layer)
     entries = (1 + overlap) * (SINGLE + INDEX) * matrix.nnz  # of the matrix, and of each colour's columns
     counts = np.array([len(layers.layer), *(len(level.members) for level in levels[:-1])])
     shares = counts / counts[0]
@@ -273,12 +311,12 @@ def layered_bytes(matrix: Any, layers: Layers, levels: list[Level], coarsest: fl
     return lumped_too * (coarsest + inverses * float((shares**2).sum()) + entries * float(shares.sum()))
 
 
-def layers_in_words(layers: Layers, levels: list[Level]) -> str:
-    """What is done with these levels, for the user's log."""
-    counts = [1 + int(of.layer.max()) for of in (layers, *(level.layers for level in levels))]
+def layers_in_words(levels: list[Level], coarsest: int) -> str:
+    """What is done with these levels, the last of so many unknowns, for the user's log."""
+    counts = [len(levels[0].group), *(1 + int(level.group.max()) for level in levels)]
     return (
         f"{ITERATIVE}, with {', '.join(map(str, counts))} layers, wider columns, patches and LU factors of "
-        f"{len(levels[-1].members)} unknowns"
+        f"{coarsest} unknowns"
     )
 
 

@@ -1,36 +1,42 @@
 """The multigrid of `layered_multigrid.py` where every rank has rows of the matrix.
 
 Matrices are PETSc's, with their Galerkin products (S. Balay et al., PETSc/TAO Users Manual, ANL-21/39). A patch is
-solved by the rank that has most of it: for each colour the residual is fetched from where it is, and the steps are
-brought to all whose rows they change (`Exchange`, two messages between ranks that are next to each other). The cycle is
-that of one process, to rounding, on any number of ranks; coarse matrices are factorised by all of them, by MUMPS.
-
-Every rank knows where all unknowns of a level are, which are some hundred bytes of each; what takes memory, the
-patches' inverses and the factors, some ten thousand, is shared out.
+solved by the rank that has the first of its columns: for each colour the residual is fetched from where it is, and the
+steps are brought to all whose rows they change (`Exchange`, two messages between ranks next to each other). The cycle
+is that of one process, to rounding, on any number of ranks; coarse matrices are factorised by all of them, by MUMPS. A
+rank knows where its own unknowns are and those near it (`columns_on_ranks.py`).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix, Solve
+from solvers.columns_on_ranks import Around, Columns, columns_of, with_columns
 from solvers.krylov import answered, fgmres_flow
-from solvers.layered_multigrid import Between, Parts, patch_inverses, patches, v_cycle
+from solvers.layered_multigrid import Between, Parts, is_small, patch_inverses, patches, patches_across, v_cycle
 from solvers.layers import Layers, Level
-from solvers.lumped_columns import Constraints, held_by_constraints, lateral_friction, staggering
+from solvers.lumped_columns import (
+    Staggering,
+    held_by_constraints,
+    lateral_friction,
+    tallies,
+    what_is_staggered,
+)
 from solvers.petsc_factors import ITERATIONS, PetscFactors, distributed, row_scale
 from solvers.rows import Rows
+
+Smooth = Callable[[np.ndarray, np.ndarray], None]
 
 
 class LayeredFactors:
     """What a matrix, and such as are like it, are solved with: flexible GMRES with a cycle before it.
 
     own: the rows of this rank (see `PetscFactors`), of a matrix whose rows were scaled by `scale`, (own rows,). layers:
-    where the unknowns of all ranks are, in the order of the ranks; levels: as of `coarser_levels`. To be called by all
-    ranks, as `solve`. Raises SingularMatrix, on all ranks or on none.
+    where its unknowns are; levels: as of `coarser_levels`, of all ranks. To be called by all of them, as `solve`.
+    Raises SingularMatrix, on all ranks or on none.
     """
 
     def __init__(self, own: Any, comm: Any, layers: Layers, levels: list[Level], scale: np.ndarray) -> None:
@@ -38,12 +44,14 @@ class LayeredFactors:
 
         self._own, self._comm, self._inner = own, comm, Rows(own, comm).inner
         self._matrix = distributed(own, own.shape[0], comm)
-        firsts = Rows(own, comm).firsts(own.shape[0])
-        first = int(firsts[comm.Get_rank()])
-        staggered = staggering(_of_all(held_by_constraints(own, first), comm), layers)
-        friction = distributed(lateral_friction(own, layers, staggered, first), own.shape[0], comm)
-        weights = layers.thickness[first : first + own.shape[0]] / scale
-        whole = _OnRanks(self._matrix, friction, layers, np.ones_like(weights), weights, firsts, comm)
+        columns = columns_of(layers, comm)
+        around = columns.around
+        local = around.local(own)
+        staggered = what_is_staggered(comm.allgather(tallies(held_by_constraints(local), around.layers)))
+        friction = lateral_friction(local, around.layers, staggered)
+        friction = distributed(with_columns(friction, around.numbers, columns.number), own.shape[0], comm)
+        whole = _OnRanks(self._matrix, friction, columns, np.ones_like(scale), layers.thickness / scale)
+        del local, friction
         self._cycle = v_cycle(whole, [level.group for level in levels], staggered)
         PETSc.garbage_cleanup(comm)  # on several ranks nothing of PETSc's goes by itself
         self.iterations = 0  # of the last solve
@@ -85,137 +93,194 @@ class Exchange:
         return found
 
 
+_Coarser = tuple[Any, Columns]  # the own rows of `spread`, and the columns of a coarser level
+
+
 @dataclass(frozen=True, eq=False)
 class _OnRanks:
     """A `System`, its matrices PETSc's, of rows whose largest entry is one.
 
-    layers: of all unknowns, in the order of the ranks. scale: of own rows, what a right side has to be scaled by;
-    weights: what they are summed up by. firsts: the number of each rank's first unknown, and of all, (ranks + 1,).
+    scale: of own rows, what a right side has to be scaled by. weights: what they are summed up by.
     """
 
     matrix: Any
     friction: Any
-    layers: Layers
+    columns: Columns
     scale: np.ndarray
     weights: np.ndarray
-    firsts: np.ndarray
-    comm: Any
 
     @property
-    def first(self) -> int:
-        """The number of this rank's first unknown."""
-        return int(self.firsts[self.comm.Get_rank()])
+    def layers(self) -> Layers:
+        return self.columns.layers
 
     @property
-    def end(self) -> int:
-        return int(self.firsts[self.comm.Get_rank() + 1])
+    def comm(self) -> Any:
+        return self.columns.comm
 
-    @cached_property
-    def owners(self) -> np.ndarray:
-        """The rank of each unknown."""
-        return np.repeat(np.arange(self.comm.Get_size()), np.diff(self.firsts))
+    def fewer(self, group: np.ndarray) -> _Coarser:
+        return self.columns.fewer(group)
 
-    def onto(self, spread: Any, layers: Layers, friction: float = 1.0) -> "_OnRanks":
-        owners = self._coarse_owners(spread)
-        order = np.argsort(owners, kind="stable")
-        firsts = np.searchsorted(owners[order], np.arange(self.comm.Get_size() + 1))
-        ours = self._own_part(spread[:, order], firsts)
-        lateral = _galerkin(self.friction, self.weights, ours)
-        matrix = _galerkin(self.matrix, self.weights, ours)
+    def wider(self, staggered: Staggering) -> _Coarser:
+        return self.columns.wider(staggered)
+
+    def is_small(self, wider: _Coarser) -> bool:
+        return is_small(wider[1].number, self.columns.number)
+
+    def onto(self, coarser: _Coarser, friction: float = 1.0) -> "_OnRanks":
+        spread = self._spread(coarser)
+        lateral = _galerkin(self.friction, self.weights, spread)
+        matrix = _galerkin(self.matrix, self.weights, spread)
+        spread.destroy()
         matrix.axpy(friction - 1, lateral)
         lateral.scale(friction)
-        ours.destroy()
         scale = row_scale(_rows_of(matrix))
         for made in (matrix, lateral):
             _scale_rows(made, scale)
-        return _OnRanks(matrix, lateral, layers.of(order), scale, 1 / scale, firsts, self.comm)
-
-    def _coarse_owners(self, spread: Any) -> np.ndarray:
-        """The rank of each coarser unknown: the first that has a part of it."""
-        found = np.full(spread.shape[1], self.comm.Get_size())
-        np.minimum.at(found, spread.indices, np.repeat(self.owners, np.diff(spread.indptr)))
-        return found
-
-    def _own_part(self, spread: Any, firsts: np.ndarray) -> Any:
-        """PETSc's matrix of a spread whose columns are in the order of the ranks; firsts: of the columns."""
-        rank = self.comm.Get_rank()
-        return distributed(spread[self.first : self.end], int(firsts[rank + 1] - firsts[rank]), self.comm)
+        return _OnRanks(matrix, lateral, coarser[1], scale, 1 / scale)
 
     def factorised(self) -> Solve:
         factors, scale = PetscFactors(_rows_of(self.matrix), self.comm), self.scale
         return lambda b: factors.apply(scale * b)
 
+    def between(self, coarser: _Coarser, layers: Layers) -> Between:
+        spread, weights = self._spread(coarser), self.weights
+
+        def down(rest: np.ndarray) -> np.ndarray:
+            v, right = spread.createVecs("left"), spread.createVecs("right")
+            v.array[:] = weights * rest
+            spread.multTranspose(v, right)
+            return right.array.copy()
+
+        return Between(down, lambda x: _times(spread, x).astype(np.float32))
+
+    def _spread(self, coarser: _Coarser) -> Any:
+        spread, columns = coarser
+        return distributed(spread, len(columns.layers.row), self.comm)
+
     def parts(self) -> Parts:
         from petsc4py import PETSc
 
         PETSc.garbage_cleanup(self.comm)
-        matrix, own = self.matrix, _rows_of(self.matrix)
-        mine = self._mine(_of_all(held_by_constraints(own, self.first), self.comm))
-        wanted = np.unique(np.concatenate([part[solver == self.comm.Get_rank()] for part, _, solver in mine]))
-        around = _among(matrix, wanted)
-        columns = _columns(own)
-        touched = np.zeros(len(self.owners), bool)
-        touched[own.indices] = touched[self.first : self.end] = True
-        failed, colours = "", []
-        for part, patch, solver in mine:
-            ours = solver == self.comm.Get_rank()
-            at = np.searchsorted(wanted, part[ours])
-            try:
-                solve = patch_inverses(around[at][:, at], patch[ours])
-            except SingularMatrix as error:
-                failed = str(error)
-                continue
-            colours.append(self._colour(part, solver, solve, columns, touched))
-        if words := next(filter(None, self.comm.allgather(failed)), ""):
-            raise SingularMatrix(words)
-        inner = Rows(None, self.comm).inner
-        return Parts(self.scale, colours, lambda x: _times(matrix, x).astype(np.float32), inner.dot)
+        matrix = self.matrix
+        return Parts(
+            self.scale,
+            _colours(matrix, self.columns),
+            lambda x: _times(matrix, x).astype(np.float32),
+            Rows(None, self.comm).inner.dot,
+        )
 
-    def _mine(self, constraints: Constraints) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """For each colour its unknowns, the patch of each, and the rank that solves it."""
-        found = []
-        for part, patch in patches(constraints, self.layers):
-            begin = np.concatenate([[0], np.flatnonzero(np.diff(patch)) + 1, [len(patch)]])
-            middle = self.owners[part[(begin[:-1] + begin[1:]) // 2]]
-            found.append((part, patch, np.repeat(middle, np.diff(begin))))
-        return found
 
-    def _colour(
-        self, part: np.ndarray, solver: np.ndarray, solve: Solve, columns: Any, touched: np.ndarray
-    ) -> Callable[[np.ndarray, np.ndarray], None]:
-        """One of `Parts.colours`. columns: own rows by columns; touched: whether an unknown is in
-        these rows, (n,)."""
-        ours = part[solver == self.comm.Get_rank()]
-        fetch = Exchange(self.end - self.first, self.owners[ours], ours - self.firsts[self.owners[ours]], self.comm)
-        order = np.argsort(solver, kind="stable")
-        number = np.empty_like(order)  # of an unknown among those that its rank solves for
-        number[order] = np.arange(len(order)) - np.searchsorted(solver[order], solver[order])
-        needed = touched[part]
-        bring = Exchange(len(ours), solver[needed], number[needed], self.comm)
-        part = part[needed]
-        rows = columns[:, part]
-        here = np.flatnonzero((part >= self.first) & (part < self.end))
-        places = part[here] - self.first
+@dataclass(frozen=True, eq=False)
+class _Colour:
+    """part: unknowns of its patches, among those that are known around the rank; patch, solver: of each its patch, and
+    the rank that solves it. own: the numbers of those that this rank solves for, in the order of its patches."""
 
-        def smooth(x: np.ndarray, rest: np.ndarray) -> None:
-            step = bring(solve(fetch(rest)))
-            x[places] += step[here]
-            rest -= rows @ step
+    part: np.ndarray
+    patch: np.ndarray
+    solver: np.ndarray
+    own: np.ndarray
 
-        return smooth
 
-    def between(self, spread: Any) -> Between:
-        owners = self._coarse_owners(spread)
-        ours = self._own_part(spread, np.searchsorted(owners, np.arange(self.comm.Get_size() + 1)))
-        weights = self.weights
+def _colours(matrix: Any, columns: Columns) -> list[Smooth]:
+    """`Parts.colours` of a matrix of PETSc's."""
+    from scipy.sparse import csc_array
 
-        def down(rest: np.ndarray) -> np.ndarray:
-            v, right = ours.createVecs("left"), ours.createVecs("right")
-            v.array[:] = weights * rest
-            ours.multTranspose(v, right)
-            return right.array.copy()
+    comm, around = columns.comm, columns.around
+    me = comm.Get_rank()
+    local = around.local(_rows_of(matrix))
+    found = _known_colours(local, columns)
+    wanted = np.unique(np.concatenate([np.zeros(0, int), *(colour.own for colour in found)]))
+    block = _among(matrix, wanted)
+    inverses: list[Solve] = []
+    try:
+        for colour in found:
+            at = np.searchsorted(wanted, colour.own)
+            inverses.append(patch_inverses(block[at][:, at], colour.patch[colour.solver == me]))
+        failed = ""
+    except SingularMatrix as error:
+        failed = str(error)
+    if words := next(filter(None, comm.allgather(failed)), ""):
+        raise SingularMatrix(words)
+    del block
+    touched = np.zeros(len(around.layers.row), bool)  # by steps that own rows, or unknowns, have to know
+    touched[local.indices] = touched[: around.own] = True
+    needed = []
+    for colour in found:
+        of = np.flatnonzero(touched[colour.part])
+        needed.append(of[np.argsort(colour.solver[of], kind="stable")])
+    by_column = csc_array(local.astype(np.float32))
+    index = _indices(found, needed, around, comm)
+    return [
+        _smooth(columns, colour, colour.part[of], (colour.solver[of], at), inverse, by_column)
+        for colour, of, at, inverse in zip(found, needed, index, inverses, strict=True)
+    ]
 
-        return Between(down, lambda x: _times(ours, x).astype(np.float32))
+
+def _known_colours(local: Any, columns: Columns) -> list[_Colour]:
+    """The colours of all ranks, those patches that a rank knows of. local: its rows, with columns for what is known."""
+    comm, around, last = columns.comm, columns.around, columns.last["column"]
+    constraints = around.constraints(held_by_constraints(local), comm)
+    nothing = np.zeros(0, int)
+    failed, known = "", {}
+    try:
+        known = patches(constraints, around.layers, last)
+    except ValueError as error:
+        failed = str(error)
+    told = comm.allgather((failed, list(known)))
+    if words := next(filter(None, (words for words, _ in told)), ""):
+        raise ValueError(words)
+    found = []
+    for one in sorted({colour for _, colours in told for colour in colours}):
+        part, patch = known.get(one, (nothing, nothing))
+        solver = columns.lumped_owner[np.divmod(patch, patches_across(last))]
+        own = around.numbers[part[solver == comm.Get_rank()]]
+        found.append(_Colour(part, patch, solver, own))
+    return found
+
+
+def _indices(found: list[_Colour], needed: list[np.ndarray], around: Around, comm: Any) -> list[np.ndarray]:
+    """Which of those that their rank solves for the needed of each colour are, by asking it; they are in the order of
+    the ranks."""
+
+    def of_rank(rank: int) -> list[np.ndarray]:
+        every = zip(found, needed, strict=True)
+        return [around.numbers[colour.part[of[colour.solver[of] == rank]]] for colour, of in every]
+
+    def answer(asked: list[np.ndarray]) -> list[np.ndarray]:
+        answers = []
+        for colour, numbers in zip(found, asked, strict=True):
+            order = np.argsort(colour.own)
+            answers.append(order[np.searchsorted(colour.own, numbers, sorter=order)])
+        return answers
+
+    asked = comm.alltoall([of_rank(rank) for rank in range(comm.Get_size())])
+    answered = comm.alltoall([answer(numbers) for numbers in asked])
+    return [np.concatenate(parts) for parts in zip(*answered, strict=True)]
+
+
+def _smooth(
+    columns: Columns,
+    colour: _Colour,
+    needed: np.ndarray,
+    at: tuple[np.ndarray, np.ndarray],
+    inverse: Solve,
+    by_column: Any,
+) -> Smooth:
+    """One of `Parts.colours`. needed: the unknowns whose steps change own rows or unknowns. at: the rank that solves
+    for each, and which of its own it is. by_column: own rows."""
+    around, comm = columns.around, columns.comm
+    fetch = Exchange(around.own, *columns.where(colour.own), comm)
+    bring = Exchange(len(colour.own), *at, comm)
+    rows = by_column[:, needed]
+    here = np.flatnonzero(needed < around.own)
+    places = needed[here]
+
+    def smooth(x: np.ndarray, rest: np.ndarray) -> None:
+        step = bring(inverse(fetch(rest)))
+        x[places] += step[here]
+        rest -= rows @ step
+
+    return smooth
 
 
 def _times(matrix: Any, x: np.ndarray) -> np.ndarray:
@@ -250,12 +315,6 @@ def _rows_of(matrix: Any) -> Any:
     return found
 
 
-def _columns(own: Any) -> Any:
-    from scipy.sparse import csc_array
-
-    return csc_array(own.astype(np.float32))
-
-
 def _among(matrix: Any, which: np.ndarray) -> Any:
     """The rows and columns of some unknowns, of any ranks, whole."""
     from petsc4py import PETSc
@@ -265,9 +324,3 @@ def _among(matrix: Any, which: np.ndarray) -> Any:
     found = _rows_of(part)
     part.destroy()
     return found
-
-
-def _of_all(constraints: Constraints, comm: Any) -> Constraints:
-    """Those of all ranks."""
-    told = comm.allgather(constraints)
-    return np.concatenate([one for one, _ in told]), np.concatenate([held for _, held in told])

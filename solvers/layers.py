@@ -60,22 +60,32 @@ class Level:
     layers: Layers
 
 
-def coarser_levels(layers: Layers, fits: Callable[[np.ndarray], bool]) -> list[Level]:
-    """The levels from the second finest on. fits: of the `members` of a level, whether its LU factors fit."""
+def coarser_levels(
+    layers: Layers,
+    fits: Callable[[np.ndarray], bool],
+    *,
+    total: Callable[[int], int] = int,
+    most: Callable[[np.ndarray], np.ndarray] = np.asarray,
+) -> list[Level]:
+    """The levels from the second finest on. fits: of the `members` of a level, whether its LU factors fit.
+
+    Where every rank has some columns: total, most: the sum of a number over ranks, and the largest of each number of a
+    list, of any length.
+    """
     found: list[Level] = []
-    members, depth = np.arange(len(layers.layer)), thickest(layers)
-    limit = depth.sum() / len(depth) / 2
+    members, depth = np.arange(len(layers.layer)), most(thickest(layers))
+    limit, number = depth.sum() / len(depth) / 2, total(len(members))
 
     def is_enough() -> bool:
-        return len(found) >= (1 if len(members) <= ENOUGH else LEVELS) and fits(members)
+        return len(found) >= (1 if number <= ENOUGH else LEVELS) and fits(members)
 
     while not is_enough() and len(depth) > 1:
         limit *= 4
         group = paired(depth, limit)
         _, first, coarse = coarsened(layers, group)
-        if len(first) <= LESS * len(members):
+        if (fewer := total(len(first))) <= LESS * number:
             depth = np.bincount(group, depth)
-            members, layers = members[first], coarse
+            members, layers, number = members[first], coarse, fewer
             found.append(Level(group, members, layers))
         elif limit >= depth.sum():  # all layers are in pairs, and hardly any unknowns are
             break
@@ -84,7 +94,7 @@ def coarser_levels(layers: Layers, fits: Callable[[np.ndarray], bool]) -> list[L
 
 def thickest(layers: Layers) -> np.ndarray:
     """The thickness of each layer where it is thickest."""
-    depth = np.zeros(layers.layer.max() + 1)
+    depth = np.zeros(layers.layer.max(initial=-1) + 1)
     np.maximum.at(depth, layers.layer, layers.thickness)
     return depth
 
@@ -110,7 +120,7 @@ def coarsened(layers: Layers, group: np.ndarray) -> tuple[Any, np.ndarray, Layer
 
     n, groups = len(layers.layer), group.max() + 1
     places = np.stack([layers.variable, layers.row, layers.column])
-    column = np.ravel_multi_index(places, places.max(axis=1) + 1)
+    column = np.ravel_multi_index(places, places.max(axis=1, initial=0) + 1)
     key = column * (groups + 1) + group[layers.layer]  # one more: the neighbours of one column's are not another's
     keys, first, own = np.unique(key, return_index=True, return_inverse=True)
     thickness = np.bincount(own, layers.thickness)

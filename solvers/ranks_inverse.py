@@ -17,7 +17,7 @@ from solvers.chain_factors import SingularMatrix
 from solvers.factors import in_words as size_in_words
 from solvers.layered_multigrid import layers_in_words
 from solvers.layered_on_ranks import LayeredFactors
-from solvers.layers import Layers, Level, coarser_levels, joined
+from solvers.layers import Layers, Level, coarser_levels
 from solvers.lumping import lumped_levels
 from solvers.petsc_factors import LARGE, PetscFactors, in_words, is_asked_for, mumps_bytes, row_scale
 from solvers.requests import StepOperator
@@ -62,8 +62,8 @@ class RanksInverse(AnyRate):
 
     def _factorised(self, matrix: Any) -> PetscFactors | LayeredFactors:
         extended = self._extended
-        if (layers := extended.layers) is not None:
-            return LayeredFactors(matrix, extended.comm, layers, extended.fewer_layers, extended.scale)
+        if extended.fewer_layers:
+            return LayeredFactors(matrix, extended.comm, extended.layers, extended.fewer_layers, extended.scale)
         return PetscFactors(matrix, extended.comm, extended.levels)
 
     def _solved(
@@ -76,12 +76,12 @@ def ranks_sentence(operator: StepOperator) -> str:
     """How the inverse of an operator is had, in a sentence for the user's log. To be called by all ranks."""
     extended = Extended(operator)
     solves = f"each solve has {extended.number} unknowns, on {extended.comm.Get_size()} ranks"
-    if extended.layers is None:
+    if not extended.fewer_layers:
         return f"{solves}: by PETSc, {in_words(levels=bool(extended.levels))}"
     needed, allowed = size_in_words(mumps_bytes(extended.number)), size_in_words(extended.limit)
     return (
         f"{solves}; its LU factors, by MUMPS, would take {needed} of memory, and may have {allowed}: "
-        f"{layers_in_words(extended.layers, extended.fewer_layers)}"
+        f"{layers_in_words(extended.fewer_layers, extended.total(len(extended.fewer_layers[-1].members)))}"
     )
 
 
@@ -103,7 +103,7 @@ class Extended:
     @cached_property
     def levels(self) -> list[Any]:
         """By which it is preconditioned, where it is lumped."""
-        return [] if self._cells is None else list(lumped_levels(self._cells, self._total))
+        return [] if self._cells is None else list(lumped_levels(self._cells, self.total))
 
     @property
     def _largest(self) -> float:
@@ -127,22 +127,34 @@ class Extended:
         border = self._operator.border
         if border is None or border.layers is None or is_asked_for() or mumps_bytes(self.number) <= self.limit:
             return []
-        return coarser_levels(self.whole_layers, lambda members: mumps_bytes(len(members)) <= self.limit)
+        return self.levels_of_layers(self.limit)
+
+    def levels_of_layers(self, limit: float) -> list[Level]:
+        """Levels of which the last has factors of at most so many bytes, of an operator with known layers."""
+        return coarser_levels(
+            self.layers,
+            lambda members: mumps_bytes(self.total(len(members))) <= limit,
+            total=self.total,
+            most=self._most,
+        )
 
     @property
-    def layers(self) -> Layers | None:
-        """Where the unknowns of all ranks are, where there are such levels."""
-        return self.whole_layers if self.fewer_layers else None
-
-    @cached_property
-    def whole_layers(self) -> Layers:
-        """Where the unknowns of all ranks are, in the order of the ranks; to be known of the operator."""
+    def layers(self) -> Layers:
+        """Where this rank's unknowns are; to be known of the operator."""
         border = self._operator.border
         assert border is not None
         assert border.layers is not None
-        return joined(self.comm.allgather(border.layers))
+        return border.layers
 
-    def _total(self, mine: int) -> int:
+    def _most(self, mine: np.ndarray) -> np.ndarray:
+        told = self.comm.allgather(mine)
+        found = np.zeros(max(map(len, told)))
+        for one in told:
+            np.maximum(found[: len(one)], one, out=found[: len(one)])
+        return found
+
+    def total(self, mine: int) -> int:
+        """The sum over ranks."""
         return int(self._left.total(np.array([float(mine)]))[0])
 
     def at(self, rate: float | np.ndarray) -> Any:

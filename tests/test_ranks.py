@@ -80,7 +80,7 @@ def test_an_operator_of_ranks_is_the_whole_operator(number):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("number", [1, 2, 4])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_layers_are_made_fewer_on_ranks_where_lu_factors_do_not_fit(number):
     """The inverse is that of one process, by as many iterations on any number of ranks."""
     done = on_ranks(number, HERE / "cases" / "layered_program.py", PYTHONPATH=str(HERE.parent))

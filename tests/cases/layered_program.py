@@ -25,7 +25,9 @@ def main() -> None:
     assert whole.border is not None
     assert whole.border.layers is not None
     n, layers = whole.matrix.shape[0], whole.border.layers
-    mine = layers.column * ranks.size // NX == ranks.rank
+    down = 2 if ranks.size == 4 else 1  # parts from north to south
+    across = ranks.size // down
+    mine = layers.column * across // NX + across * (layers.row * down // NY) == ranks.rank
     places = np.flatnonzero(mine[:n]), np.flatnonzero(mine[n:])
     part = scattered_operator(whole if ranks.rank == 0 else None, places, ranks)
     back = gathered_operator(part, places, ranks)
@@ -52,15 +54,16 @@ def main() -> None:
 
 def fails_on_all(ranks: Ranks) -> None:
     """A patch that is singular, which one rank has, ends the set-up on all."""
-    layer, column = (at.ravel() for at in np.indices((4, 16)))
-    nothing = np.zeros(64, int)
+    layer, column = (at.ravel() for at in np.indices((4, 24)))
+    nothing = np.zeros(96, int)
     order = np.argsort(column, kind="stable")
-    layers = Layers(nothing, layer, nothing, column, np.ones(64), layer + 0.5).of(order)
-    matrix = np.eye(64)
+    layers = Layers(nothing, layer, nothing, column, np.ones(96), layer + 0.5).of(order)
+    matrix = np.eye(96)
     matrix[:2, :2] = 1.0
-    own = csr_array(matrix)[ranks.part(64)]
+    own, levels = csr_array(matrix)[ranks.part(96)], coarser_levels(layers, lambda _: True)
+    here = layers.of(np.arange(96)[ranks.part(96)])
     with pytest.raises(SingularMatrix, match="a patch of columns is singular"):
-        LayeredFactors(own, ranks.comm, layers, coarser_levels(layers, lambda _: True), np.ones(own.shape[0]))
+        LayeredFactors(own, ranks.comm, here, levels, np.ones(own.shape[0]))
 
 
 if __name__ == "__main__":

@@ -271,7 +271,7 @@ def test_a_patch_takes_in_what_its_constraints_hold():
     matrix, layers = rigid_lid()
     u = layers.variable == 1
     found = {}
-    for part, patch in patches(held_by_constraints(matrix), layers):
+    for part, patch in patches(held_by_constraints(matrix), layers).values():
         assert len(np.unique(part)) == len(part)
         found |= {number: part[patch == number] for number in np.unique(patch)}
     assert len(found) == -(-NY // 2) * -(-NX // 2)
