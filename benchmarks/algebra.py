@@ -124,7 +124,7 @@ def _by_petsc(operator: StepOperator, own: Any, choice: str) -> Any:
         scale = cells.size / cells.size.max()
         if choice in ("levels", "two-levels"):
             lumping.DEEPEST = 1 if choice == "two-levels" else lumping.DEEPEST
-            levels = list(lumped_levels(cells, lambda mine: mine))
+            levels = list(lumped_levels(cells))
     with options_given(PETSC[choice]):
         factors = PetscFactors(csr_array(diags_array(scale) @ own), PETSc.COMM_SELF, levels)
 

@@ -1,4 +1,4 @@
-"""Time and memory of the extended operator's linear systems on ranks, each of which has a part of the ocean.
+"""Time and memory of an operator's linear systems on ranks, each of which has a part of the ocean.
 
     python -m benchmarks.algebra_on_ranks                      # half an hour; results/algebra-on-ranks.json
     python -m benchmarks.algebra_on_ranks 124x60 layers        # some rows; others that are kept stay
@@ -11,6 +11,7 @@ are made. Seconds are the most of any.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -23,6 +24,7 @@ from benchmarks.measure import on_ranks
 from benchmarks.record import write_rows
 from solvers import StepOperator
 from solvers.layered_on_ranks import LayeredFactors
+from solvers.lumping import Cells
 from solvers.memory import usable
 from solvers.petsc_factors import PetscFactors
 from solvers.ranks_inverse import Extended
@@ -31,13 +33,13 @@ from spinup.distributed.ranks import Ranks, world
 
 RESULTS = Path(__file__).parent / "results" / "algebra-on-ranks.json"
 GRIDS = ("40x19", "68x33", "124x60")
-CHOICES = ("mumps", "layers")
+CHOICES = {"levels": "tracer", "mumps": "extended", "layers": "extended"}  # of which operator
 RANKS = (1, 2)
 
 
 def measured(ranks: Ranks, grid: str, choice: str) -> dict[str, Any]:
     """One row, by all ranks."""
-    operator, r = part_of_basin(ranks, grid)
+    operator, r = part_of_basin(ranks, grid, border=CHOICES[choice] == "extended")
     extended = Extended(operator)
     own, other = (extended.at(rate) for rate in (RATE, 0.0))
     right = extended.right(r)
@@ -45,7 +47,8 @@ def measured(ranks: Ranks, grid: str, choice: str) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak is from here
     began = _together(ranks)
     factors = made(extended, own, choice)
-    row = {"grid": grid, "choice": choice, "ranks": ranks.size, "unknowns": extended.number}
+    row: dict[str, Any] = {"operator": CHOICES[choice], "grid": grid, "choice": choice, "ranks": ranks.size}
+    row |= {"unknowns": extended.number}
     row |= {"setup_s": ranks.largest(perf_counter() - began)}
     row |= {"peak_mb": ranks.largest(process_mb("VmHWM") - before), "held_mb": ranks.largest(memory_now() - before)}
     for name, matrix in (("own", own), ("other", other)):
@@ -56,26 +59,25 @@ def measured(ranks: Ranks, grid: str, choice: str) -> dict[str, Any]:
     return row
 
 
-def part_of_basin(ranks: Ranks, grid: str) -> tuple[StepOperator, np.ndarray]:
+def part_of_basin(ranks: Ranks, grid: str, *, border: bool) -> tuple[StepOperator, np.ndarray]:
     """This rank's rows of the operator, and of a residual; the leading rank alone has had the whole."""
     nx, ny = map(int, grid.split("x"))
     told: Any = None
     whole = None
     if ranks.rank == 0:
-        whole = basin(nx, ny, border=True)
-        assert whole.border is not None
-        assert whole.border.layers is not None
-        told = whole.border.layers.column * ranks.size // nx, some_residual(whole)
-    owner, r = ranks.share(told)
-    vector, border = owner[: len(r)], owner[len(r) :]
-    places = np.flatnonzero(vector == ranks.rank), np.flatnonzero(border == ranks.rank)
-    return scattered_operator(whole, places, ranks), r[places[0]]
+        whole = basin(nx, ny, border=border)
+        known: Any = whole.cells if whole.border is None else whole.border.layers
+        told = known.column * ranks.size // nx, some_residual(whole), whole.cells
+    owner, r, cells = ranks.share(told)
+    places = np.flatnonzero(owner[: len(r)] == ranks.rank), np.flatnonzero(owner[len(r) :] == ranks.rank)
+    own = Cells(*(of[places[0]] for of in (cells.kind, cells.row, cells.column, cells.size)))
+    return replace(scattered_operator(whole, places, ranks), cells=own), r[places[0]]
 
 
 def made(extended: Extended, own: Any, choice: str) -> PetscFactors | LayeredFactors:
     """The factors of a choice, whether or not it is the one that this size would have."""
-    if choice == "mumps":
-        return PetscFactors(own, extended.comm)
+    if choice != "layers":
+        return PetscFactors(own, extended.comm, extended.levels)
     return LayeredFactors(own, extended.comm, extended.layers, extended.levels_of_layers(usable()), extended.scale)
 
 

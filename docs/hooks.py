@@ -12,6 +12,7 @@ A page says `<!-- fill: NAME ARGUMENTS -->` where a table or a figure belongs; m
     estimate-table, mean-table, rungs-table CASE   estimates, mean states and ends of these runs
     goals-table, honesty-table   the worst of four starts of each case against its goal, and how good estimates are
     algebra-table OPERATOR time and memory of what linear systems are solved with: `tracer`, `extended` or `acc`
+    algebra-on-ranks-table OPERATOR   the same on ranks
     scaling-table          an Anderson step on many ranks
     global-table           how far the 4 degree ocean says that it is from equilibrium, direct and by `auto`
     part-table             time and memory of a part of a model year
@@ -351,6 +352,22 @@ def algebra_figure(operator: str) -> str:
     return _figure({c: of for c, of in curves.items() if len(of) > 1}, "unknowns", "s", f"Time of a solve ({operator})")
 
 
+def algebra_on_ranks_table(operator: str) -> str:
+    """Rows of benchmarks/algebra_on_ranks.py."""
+    rows = bench_rows("algebra-on-ranks", "python -m benchmarks.algebra_on_ranks")
+    rows = [row for row in rows if row["operator"] == operator]
+    cells = []
+    for row in sorted(rows, key=lambda r: (r["unknowns"], r["choice"], r["ranks"])):
+        times = [f"{number(row[name])} s" for name in ("setup_s", "own_s")]
+        counts = "/".join(
+            "–" if row[name] is None else str(row[name]) for name in ("own_iterations", "other_iterations")
+        )
+        memory = [f"{number(row[name])} MB" for name in ("held_mb", "peak_mb")]
+        cells.append((f"{row['unknowns']:,}", row["choice"], str(row["ranks"]), *times, counts, *memory))
+    heads = ("unknowns", "", "ranks", "set-up", "a solve", "iterations, own/other rate")
+    return table((*heads, "held by a rank", "its peak"), cells)
+
+
 def scaling_table() -> str:
     """Rows of benchmarks/scaling.py, and how well the largest number of ranks does against the least."""
     rows = bench_rows("scaling", "python -m benchmarks.scaling")
@@ -583,6 +600,7 @@ FILLS: dict[str, Callable[..., str]] = {
     "goals-table": goals_table,
     "honesty-table": honesty_table,
     "rungs-table": rungs_table,
+    "algebra-on-ranks-table": algebra_on_ranks_table,
     "scaling-table": scaling_table,
     "global-table": global_table,
     "part-table": part_table,

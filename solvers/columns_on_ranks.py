@@ -45,6 +45,11 @@ class Columns:
         return int(self.firsts[-1])
 
     @property
+    def own(self) -> int:
+        """Of this rank's."""
+        return len(self.layers.row)
+
+    @property
     def last(self) -> dict[str, int]:
         """The last row and column of the grid."""
         return {axis: size - 1 for axis, size in zip(("row", "column"), self.owner.shape, strict=True)}

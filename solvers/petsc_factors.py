@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from solvers.chain_factors import SingularMatrix
-from solvers.lumping import Cells, lumped_levels
+from solvers.lumping import Cells, Lump, lumped_levels
 
 PREFIX = "tendency_"  # of the options
 ENTRIES, GROWTH = 8.6e6, 1.26  # of an extended operator with 10,000 unknowns, and how they grow with them
@@ -56,7 +56,7 @@ class PetscFactors:
     Raises SingularMatrix where PETSc has no such preconditioner for the matrix.
     """
 
-    def __init__(self, own: Any, comm: Any, levels: Sequence[Any] = ()) -> None:
+    def __init__(self, own: Any, comm: Any, levels: Sequence[Lump] = ()) -> None:
         from petsc4py import PETSc
 
         self._comm, self._own = comm, own
@@ -84,15 +84,12 @@ class PetscFactors:
             for name in given:
                 database.delValue(name)
 
-    def _set(self, levels: Sequence[Any]) -> None:
+    def _set(self, levels: Sequence[Lump]) -> None:
         """Have multigrid work on these."""
-        from petsc4py import PETSc
-
         pc = self._solver.getPC()
         pc.setMGLevels(len(levels) + 1)
         for number, lump in enumerate(levels):
-            first, _ = PETSc.Vec().createMPI((lump.shape[1], None), comm=self._comm).getOwnershipRange()
-            pc.setMGInterpolation(len(levels) - number, distributed(lump, lump.shape[1], self._comm, first))
+            pc.setMGInterpolation(len(levels) - number, distributed(*lump, self._comm))
         pc.setFromOptions()
 
     def solve(self, own: Any, b: np.ndarray, tolerance: float) -> np.ndarray | None:
@@ -120,12 +117,12 @@ class PetscFactors:
         return x.array.copy()
 
 
-def distributed(own: Any, columns: int, comm: Any, first: int = 0) -> Any:
-    """PETSc's matrix of which a rank has these rows, sparse, and has so many columns' unknowns; first: the number
-    through the ranks of their first column."""
+def distributed(own: Any, columns: int, comm: Any) -> Any:
+    """PETSc's matrix of which a rank has these rows, sparse (own rows, columns of all ranks), and has the unknowns of
+    so many columns."""
     from petsc4py import PETSc
 
-    csr = own.indptr.astype(PETSc.IntType), (own.indices + first).astype(PETSc.IntType), own.data
+    csr = own.indptr.astype(PETSc.IntType), own.indices.astype(PETSc.IntType), own.data
     matrix = PETSc.Mat().createAIJ(((own.shape[0], None), (columns, None)), csr=csr, comm=comm)
     matrix.assemble()
     return matrix
@@ -138,7 +135,7 @@ def petsc_solve(matrix: Any, cells: Cells | None = None) -> Callable[[np.ndarray
     from scipy.sparse import csr_array, diags_array
 
     scale = row_scale(matrix) if cells is None else cells.size / cells.size.max()
-    levels = [] if cells is None else list(lumped_levels(cells, lambda own: own))
+    levels = [] if cells is None else list(lumped_levels(cells))
     factors = PetscFactors(csr_array(diags_array(scale) @ matrix), PETSc.COMM_SELF, levels)
     return lambda b: factors.apply(scale * b)
 

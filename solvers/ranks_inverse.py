@@ -18,7 +18,7 @@ from solvers.factors import in_words as size_in_words
 from solvers.layered_multigrid import layers_in_words
 from solvers.layered_on_ranks import LayeredFactors
 from solvers.layers import Layers, Level, coarser_levels
-from solvers.lumping import lumped_levels
+from solvers.lumping import Lump, lumped_levels
 from solvers.petsc_factors import LARGE, PetscFactors, in_words, is_asked_for, mumps_bytes, row_scale
 from solvers.requests import StepOperator
 from solvers.rows import Rows
@@ -101,9 +101,9 @@ class Extended:
         self._cells = operator.cells if operator.border is None and self.number > LARGE else None
 
     @cached_property
-    def levels(self) -> list[Any]:
+    def levels(self) -> list[Lump]:
         """By which it is preconditioned, where it is lumped."""
-        return [] if self._cells is None else list(lumped_levels(self._cells, self.total))
+        return [] if self._cells is None else list(lumped_levels(self._cells, self.comm))
 
     @property
     def _largest(self) -> float:

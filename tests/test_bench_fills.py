@@ -108,6 +108,19 @@ def test_whether_methods_are_the_same_on_ranks(hooks):
     assert picard == "| `picard` | 3, 3, 3 | 0e+00 | 0e+00 | 0e+00 | 1e-13 | none |"
 
 
+def test_what_linear_systems_cost_on_ranks(hooks):
+    times = {"setup_s": 12.3, "own_s": 1.25, "held_mb": 900.0, "peak_mb": 1100.0}
+    counts = {"own_iterations": 4, "other_iterations": None}
+    rows = [
+        {"unknowns": 119080, "choice": "layers", "operator": "extended", "ranks": ranks} | times | counts
+        for ranks in (2, 1)
+    ]
+    (hooks.RESULTS / "algebra-on-ranks.json").write_text(json.dumps({"rows": rows}))
+    *_, one, two = hooks.fill("algebra-on-ranks-table extended").splitlines()
+    assert one == "| 119,080 | layers | 1 | 12 s | 1.2 s | 4/– | 900 MB | 1100 MB |"
+    assert two.startswith("| 119,080 | layers | 2 |")
+
+
 def test_what_linear_systems_cost_and_how_it_grows(hooks):
     def cost(grid, unknowns, seconds, **more):
         iterations = {"own_iterations": 1, "other_iterations": 35}

@@ -55,7 +55,12 @@ def main() -> None:
         part = scattered_operator(operator if ranks.rank == 0 else None, places, ranks)
         assert isinstance(part.matrix, Rows)
         back = gathered_operator(part, places, ranks)
-        lumped = replace(part, cells=Cells(vector % 2, vector // 12, vector // 6 % 2, 1.0 + vector % 3), border=None)
+        where = Cells(vector % 2, np.zeros_like(vector), vector // 2, 1.0 + vector % 3)
+        lumped = replace(part, cells=where, border=None)
+        every = np.arange(N)
+        levels = lumping.lumped_levels(Cells(every % 2, 0 * every, every // 2, 1.0 + every))
+        counts = [ranks.total(np.array([float(own)]))[0] for _, own in lumping.lumped_levels(where, ranks.comm)]
+        assert counts == [lump.shape[1] for lump, _ in levels] == [30, 16]  # columns of two ranks are lumped as well
         compare(replace(operator, border=None), lumped, places[0], draw)
         assert (back == operator) if ranks.rank == 0 else (back is None)
         compare(operator, part, places[0], draw)
