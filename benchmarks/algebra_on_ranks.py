@@ -32,14 +32,18 @@ from spinup.distributed.operators import scattered_operator
 from spinup.distributed.ranks import Ranks, world
 
 RESULTS = Path(__file__).parent / "results" / "algebra-on-ranks.json"
-GRIDS = ("40x19", "68x33", "124x60")
-CHOICES = {"levels": "tracer", "mumps": "extended", "layers": "extended"}  # of which operator
+CHOICES = {  # of which operator, on which grids
+    "levels": ("tracer", ("124x60", "214x104", "392x190")),
+    "mumps": ("extended", ("40x19", "68x33", "124x60")),
+    "layers": ("extended", ("40x19", "68x33", "124x60")),
+}
 RANKS = (1, 2)
 
 
 def measured(ranks: Ranks, grid: str, choice: str) -> dict[str, Any]:
     """One row, by all ranks."""
-    operator, r = part_of_basin(ranks, grid, border=CHOICES[choice] == "extended")
+    kind, _ = CHOICES[choice]
+    operator, r = part_of_basin(ranks, grid, border=kind == "extended")
     extended = Extended(operator)
     own, other = (extended.at(rate) for rate in (RATE, 0.0))
     right = extended.right(r)
@@ -47,7 +51,7 @@ def measured(ranks: Ranks, grid: str, choice: str) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak is from here
     began = _together(ranks)
     factors = made(extended, own, choice)
-    row: dict[str, Any] = {"operator": CHOICES[choice], "grid": grid, "choice": choice, "ranks": ranks.size}
+    row: dict[str, Any] = {"operator": kind, "grid": grid, "choice": choice, "ranks": ranks.size}
     row |= {"unknowns": extended.number}
     row |= {"setup_s": ranks.largest(perf_counter() - began)}
     row |= {"peak_mb": ranks.largest(process_mb("VmHWM") - before), "held_mb": ranks.largest(memory_now() - before)}
@@ -94,8 +98,8 @@ def main(arguments: list[str]) -> None:
             print(json.dumps(row))
         return
     rows = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
-    for grid in GRIDS:
-        for choice in CHOICES:
+    for choice, (_, grids) in CHOICES.items():
+        for grid in grids:
             for number in RANKS:
                 if any(wanted not in (grid, choice, str(number)) for wanted in arguments):
                     continue
