@@ -294,8 +294,10 @@ def _times(matrix: Any, x: np.ndarray) -> np.ndarray:
 def _galerkin(matrix: Any, weights: np.ndarray, spread: Any) -> Any:
     weighted = matrix.copy()
     _scale_rows(weighted, weights)
-    found = weighted.ptap(spread)
-    weighted.destroy()
+    product = weighted.ptap(spread)
+    found = product.copy()  # without what PETSc keeps to form the product anew
+    for made in (weighted, product):
+        made.destroy()
     return found
 
 
