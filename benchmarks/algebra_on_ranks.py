@@ -35,7 +35,7 @@ RESULTS = Path(__file__).parent / "results" / "algebra-on-ranks.json"
 CHOICES = {  # of which operator, on which grids
     "levels": ("tracer", ("124x60", "214x104", "392x190")),
     "mumps": ("extended", ("40x19", "68x33", "124x60")),
-    "layers": ("extended", ("40x19", "68x33", "124x60", "214x104")),
+    "layers": ("extended", ("40x19", "68x33", "124x60")),
 }
 RANKS = (1, 2)
 

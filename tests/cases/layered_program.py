@@ -7,6 +7,7 @@ from scipy.sparse import csr_array
 
 from benchmarks.basin import basin
 from solvers import SingularMatrix, layered_multigrid, memory
+from solvers.columns_on_ranks import columns_of
 from solvers.layered_on_ranks import LayeredFactors
 from solvers.layers import Layers, coarser_levels
 from solvers.petsc_factors import mumps_bytes
@@ -50,6 +51,25 @@ def main() -> None:
         if ranks.rank == 0:
             print(said if not settings else "another rate", factors.iterations)
     fails_on_all(ranks)
+    what_cannot_be_had_is_named(ranks)
+
+
+def what_cannot_be_had_is_named(ranks: Ranks) -> None:
+    """A column that two ranks have, and a row that reaches too far."""
+    nothing, column = np.zeros(40, int), np.arange(40)
+    layers = Layers(nothing, nothing, nothing, column, np.ones(40), np.zeros(40))
+    if ranks.size > 1:
+        with pytest.raises(ValueError, match="two ranks have unknowns of the same water column"):
+            columns_of(layers, ranks.comm)
+    mine = ranks.part(40)
+    known = columns_of(layers.of(column[mine]), ranks.comm).around
+    np.testing.assert_array_equal(known.index(known.numbers), np.arange(len(known.numbers)))
+    reach = np.isin((column[:, None] + np.arange(-4, 5)) % 40, column[mine]).any(axis=1)
+    np.testing.assert_array_equal(np.sort(known.numbers), np.flatnonzero(reach))
+    dense = csr_array(np.ones((mine.stop - mine.start, 40)))
+    if not reach.all():
+        with pytest.raises(ValueError, match="more than 4 columns away"):
+            known.local(dense)
 
 
 def fails_on_all(ranks: Ranks) -> None:
