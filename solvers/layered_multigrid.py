@@ -13,10 +13,8 @@ huge; so one that changes the residual by many times what it is goes only as far
 
 The smoother solves patches of 2 x 2 columns one after the other, there and back (multiplicative Schwarz: B. Smith,
 P. Bjorstad and W. Gropp, Domain Decomposition, Cambridge University Press 1996), patches of one colour at once. On
-the finest level also between the corrections: that saves a fourth of the iterations there, hardly any on others. A row
-without a diagonal entry is a constraint, as the divergence is on velocities under a rigid lid. A patch takes in all
-unknowns that its constraints hold, also of its neighbours: without them it would be nearly singular (S. P. Vanka,
-J. Comput. Phys. 65 (1986), 138-158).
+the finest level also between the corrections: that saves a fourth of the iterations there, hardly any on others.
+What a patch holds: `patches.py`.
 
 The patches' inverses grow with the number of columns only. A level with fewer layers has half to two thirds of the
 unknowns of the one before, one of wider columns a fourth.
@@ -28,25 +26,23 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
-from solvers.chain_factors import SingularMatrix, Solve
+from solvers.chain_factors import Solve
 from solvers.layers import LESS, Layers, Level, coarsened
 from solvers.lumped_columns import (
     FRICTION,
-    Constraints,
     Staggering,
     held_by_constraints,
     lateral_friction,
     lumped,
     staggering,
 )
+from solvers.patches import patch_inverses, patches
 from solvers.petsc_factors import row_scale
 
 SMALL = 5000  # unknowns of lumped columns that are factorised
-WIDTH = 2  # columns of a patch each way
 LARGEST = 10.0  # what a correction may change the residual by, in units of it; beyond, only as much as makes it least
 SINGLE, INDEX = 4, 4  # bytes of a number in single precision, and of where it is in a sparse matrix
 ITERATIVE = "iterations instead, which take longer"  # than LU factors, in the user's log
-TINY = float(np.finfo(np.float32).tiny)
 
 
 def layered_factors(
@@ -261,40 +257,6 @@ def _cycle(parts: Parts, corrections: list[tuple[Between, Solve]], *, between: b
     return solve
 
 
-def patches(
-    constraints: Constraints, layers: Layers, last_column: int | None = None
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """For each colour its unknowns, and the patch of each, in the order of the patches.
-
-    last_column: of the grid, where the unknowns are of some of its columns. Raises ValueError where a constraint holds
-    unknowns that are not of its own columns or those next to them.
-    """
-    n, across = len(layers.row), patches_across(layers.column.max() if last_column is None else last_column)
-    patch = layers.row // WIDTH * across + layers.column // WIDTH
-    constraint, held = constraints
-    pairs = np.unique(np.concatenate([patch * n + np.arange(n), patch[constraint] * n + held]))
-    patch, unknown = np.divmod(pairs, n)
-    row, column = np.divmod(patch, across)
-    # On a grid that closes upon itself an odd number of patches takes a third colour: the last touches the first.
-    parity = np.where((column == across - 1) & (across % 2 == 1), 2, column % 2)
-    colour = 3 * (row % 2) + parity
-    found = {}
-    for one in np.unique(colour):
-        part = unknown[colour == one]
-        if len(np.unique(part)) < len(part):
-            raise ValueError(
-                "a constraint holds unknowns beyond the columns next to its own: no patches of 2 x 2 columns"
-            )
-        found[int(one)] = part, patch[colour == one]
-    return found
-
-
-def patches_across(last_column: int) -> int:
-    """How many patches lie in a row of them: a patch's number, divided by it, is its row, and what is left its place
-    in that."""
-    return last_column // WIDTH + 1
-
-
 def layered_bytes(matrix: Any, layers: Layers, levels: list[Level], coarsest: float) -> float:
     """About how many bytes all levels take; coarsest: the factors of the level with the fewest layers."""
     from scipy.sparse import csr_array
@@ -318,35 +280,3 @@ def layers_in_words(levels: list[Level], coarsest: int) -> str:
         f"{ITERATIVE}, with {', '.join(map(str, counts))} layers, wider columns, patches and LU factors of "
         f"{coarsest} unknowns"
     )
-
-
-def patch_inverses(matrix: Any, patch: np.ndarray) -> Solve:
-    """A solve, in single precision, of the unknowns of one colour, each patch as if the others were not there.
-
-    By the inverses of the patches: their LU factors are nearly as full, and take longer to apply than to read.
-    """
-    from scipy.linalg.lapack import sgetrf, sgetri
-
-    block = matrix.tocoo()
-    inside = patch[block.row] == patch[block.col]
-    row, column, entry = block.row[inside], block.col[inside], block.data[inside]
-    first = np.unique(np.concatenate([[0], np.flatnonzero(np.diff(patch)) + 1, [len(patch)]]))  # one of none
-    cuts = np.searchsorted(row, first)
-    found = []
-    for a, b, some in zip(first, first[1:], map(slice, cuts, cuts[1:]), strict=False):
-        dense = np.zeros((b - a, b - a), dtype=np.float32)
-        dense[row[some] - a, column[some] - a] = entry[some]
-        scale = 1 / np.abs(dense).max(axis=0).clip(TINY)
-        lu, pivots, info = sgetrf(dense * scale, overwrite_a=True)
-        if info > 0:
-            raise SingularMatrix("a patch of columns is singular")
-        inverse, _ = sgetri(lu, pivots, overwrite_lu=True)  # in half the time of numpy.linalg.inv
-        found.append((slice(a, b), scale[:, None] * inverse))
-
-    def solve(b: np.ndarray) -> np.ndarray:
-        x = np.empty_like(b)
-        for of, inverse in found:
-            np.dot(inverse, b[of], out=x[of])
-        return x
-
-    return solve

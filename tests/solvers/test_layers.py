@@ -19,9 +19,10 @@ from solvers.factors import (
     memory_sentence,
     refined,
 )
-from solvers.layered_multigrid import layered_factors, patches
+from solvers.layered_multigrid import layered_factors
 from solvers.layers import LEVELS, Layers, coarsened, coarser_levels, paired
 from solvers.lumped_columns import held_by_constraints
+from solvers.patches import patches
 from solvers.petsc_factors import row_scale
 
 NZ, NY, NX = 12, 6, 8
