@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from solvers.blas import name_processor
 from solvers.chain_factors import SingularMatrix
 from solvers.lumping import Cells, Lump, lumped_levels
 
+name_processor()  # before anything loads PETSc
 PREFIX = "tendency_"  # of the options
 ENTRIES, GROWTH = 8.6e6, 1.26  # of an extended operator with 10,000 unknowns, and how they grow with them
 LARGE = 30_000  # unknowns above which lumped levels take less than LU factors
