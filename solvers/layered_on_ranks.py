@@ -40,6 +40,7 @@ class LayeredFactors:
     def __init__(self, own: Any, comm: Any, layers: Layers, levels: list[Level], scale: np.ndarray) -> None:
         from petsc4py import PETSc
 
+        PETSc.garbage_cleanup(comm)  # on several ranks nothing of PETSc's goes by itself, nor factors that were before
         self._own, self._comm, self._inner = own, comm, Rows(own, comm).inner
         self._matrix = distributed(own, own.shape[0], comm)
         columns = columns_of(layers, comm)
@@ -51,7 +52,7 @@ class LayeredFactors:
         whole = _OnRanks(self._matrix, friction, columns, np.ones_like(scale), layers.thickness / scale)
         del local, friction
         self._cycle = v_cycle(whole, [level.group for level in levels], staggered)
-        PETSc.garbage_cleanup(comm)  # on several ranks nothing of PETSc's goes by itself
+        PETSc.garbage_cleanup(comm)
         self.iterations = 0  # of the last solve
 
     def solve(self, own: Any, b: np.ndarray, tolerance: float) -> np.ndarray | None:

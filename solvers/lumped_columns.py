@@ -37,8 +37,8 @@ def staggering(constraints: Constraints, layers: Layers) -> Staggering:
     return what_is_staggered([tallies(constraints, layers)])
 
 
-Tallies = tuple[np.ndarray, dict[int, np.ndarray]]  # variables that are constraints; of those held how often columns
-#                                                     differ, and rows
+# The variables that are constraints; of those that are held how often columns differ, and rows.
+Tallies = tuple[np.ndarray, dict[int, np.ndarray]]
 
 
 def tallies(constraints: Constraints, layers: Layers) -> Tallies:

@@ -64,7 +64,9 @@ class _Unknowns:
     def number(self) -> int:
         return len(self.kind)
 
-    own = number
+    @property
+    def own(self) -> int:
+        return self.number
 
     def wider(self, _: Staggering) -> tuple[Any, "_Unknowns"]:
         from scipy.sparse import csr_array
