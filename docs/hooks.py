@@ -325,10 +325,13 @@ def _algebra_cell(row: dict[str, Any] | None) -> str:
         return "–"
     if "failed" in row:
         return row["failed"]
-    counts = "/".join(
-        "–" if row[f"{of}_iterations"] is None else str(row[f"{of}_iterations"]) for of in ("own", "other")
-    )
-    return f"{number(row['setup_s'] + row['own_s'])} s, {number(row['held_mb'])} MB, {counts}"
+    return f"{number(row['setup_s'] + row['own_s'])} s, {number(row['held_mb'])} MB, {_iterations(row)}"
+
+
+def _iterations(row: dict[str, Any]) -> str:
+    """For the rate of the factors, and for the other."""
+    counts = (row[f"{of}_iterations"] for of in ("own", "other"))
+    return "/".join("–" if count is None else str(count) for count in counts)
 
 
 def _growth(rows: list[dict[str, Any]]) -> str:
@@ -359,11 +362,8 @@ def algebra_on_ranks_table(operator: str) -> str:
     cells = []
     for row in sorted(rows, key=lambda r: (r["unknowns"], r["choice"], r["ranks"])):
         times = [f"{number(row[name])} s" for name in ("setup_s", "own_s")]
-        counts = "/".join(
-            "–" if row[name] is None else str(row[name]) for name in ("own_iterations", "other_iterations")
-        )
         memory = [f"{number(row[name])} MB" for name in ("held_mb", "peak_mb")]
-        cells.append((f"{row['unknowns']:,}", row["choice"], str(row["ranks"]), *times, counts, *memory))
+        cells.append((f"{row['unknowns']:,}", row["choice"], str(row["ranks"]), *times, _iterations(row), *memory))
     heads = ("unknowns", "", "ranks", "set-up", "a solve", "iterations, own/other rate")
     return table((*heads, "held by a rank", "its peak"), cells)
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from solvers.layers import Layers, coarsened, joined
+from solvers.layers import Layers, coarsened, found_in, joined
 from solvers.lumped_columns import Constraints, Staggering, lumped
+from solvers.rows import firsts_of, with_columns
 
 NEAR = 4  # columns, each way, that a row of the matrix, a patch and the patches around them reach over
 NOBODY = -1
@@ -32,7 +33,7 @@ class Columns:
     @cached_property
     def firsts(self) -> np.ndarray:
         """The number of each rank's first unknown, and how many there are in all, (ranks + 1,)."""
-        return np.concatenate([[0], np.cumsum(self.comm.allgather(len(self.layers.row)))])
+        return firsts_of(self.own, self.comm)
 
     @property
     def first(self) -> int:
@@ -93,7 +94,8 @@ class Columns:
         spread, _, coarse = coarsened(self.layers, group)
         order = np.lexsort((coarse.column, coarse.row, coarse.layer, coarse.variable))
         found = Columns(coarse.of(order), self.owner, self.near, self.comm)
-        return with_columns(spread[:, order], found.first + np.arange(len(order)), found.number), found
+        spread = spread[:, order]
+        return with_columns(spread, found.first + spread.indices, found.number), found
 
     def wider(self, staggered: Staggering) -> tuple[Any, "Columns"]:
         """`lumped_columns.lumped` in the same way."""
@@ -108,8 +110,8 @@ class Columns:
         spread = csr_array(spread[: len(self.layers.row)])
         used = np.unique(spread.indices)
         numbers = np.zeros(len(wide.row), dtype=int)
-        numbers[used] = found.around.numbers[_found_in(wide.of(used), found.around.layers)]
-        return with_columns(spread, numbers, found.number), found
+        numbers[used] = found.around.numbers[found_in(wide.of(used), found.around.layers)]
+        return with_columns(spread, numbers[spread.indices], found.number), found
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +144,7 @@ class Around:
         index = self.index(rows.indices)
         if (index < 0).any():
             raise ValueError(f"a row of the matrix has unknowns more than {NEAR} columns away: no layers on ranks")
-        return with_columns(rows, index, len(self.layers.row), by_entry=True)
+        return with_columns(rows, index, len(self.layers.row))
 
     def constraints(self, own: Constraints, comm: Any) -> Constraints:
         """The own constraints and those of the others that are known. To be called by all ranks."""
@@ -166,25 +168,3 @@ def columns_of(layers: Layers, comm: Any) -> Columns:
         raise ValueError("two ranks have unknowns of the same water column")
     owner = owner.reshape(rows, columns)
     return Columns(layers, owner, owner == comm.Get_rank(), comm)
-
-
-def with_columns(rows: Any, columns: np.ndarray, number: int, *, by_entry: bool = False) -> Any:
-    """The rows of a sparse matrix with other columns, of so many: for each column, or for each entry, another."""
-    from scipy.sparse import csr_array
-
-    rows = csr_array(rows)
-    indices = columns if by_entry else columns[rows.indices]
-    return csr_array((rows.data, indices, rows.indptr), shape=(rows.shape[0], number))
-
-
-def _found_in(wanted: Layers, among: Layers) -> np.ndarray:
-    """Which of some unknowns those wanted are."""
-    both = joined([wanted, among])
-    places = np.stack([both.variable, both.layer, both.row, both.column])
-    keys = np.ravel_multi_index(places, places.max(axis=1, initial=0) + 1)
-    wanted_keys, keys = keys[: len(wanted.row)], keys[len(wanted.row) :]
-    order = np.argsort(keys)
-    found = order[np.searchsorted(keys[order], wanted_keys).clip(max=len(keys) - 1)]
-    if (keys[found] != wanted_keys).any():
-        raise ValueError("a lumped column is not among those near: no layers on ranks")
-    return found

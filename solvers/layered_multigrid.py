@@ -27,7 +27,7 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 
 from solvers.chain_factors import Solve
-from solvers.layers import LESS, Layers, Level, coarsened
+from solvers.layers import LESS, Layers, Level, coarsened, found_in
 from solvers.lumped_columns import (
     FRICTION,
     Staggering,
@@ -171,7 +171,7 @@ class _InOneProcess:
         from scipy.sparse import csr_array
 
         spread, places = coarser
-        spread = csr_array(spread[:, _order(places, layers)], dtype=np.float32)
+        spread = csr_array(spread[:, found_in(layers, places)], dtype=np.float32)
         weights = (self.weights / row_scale(self.matrix)).astype(np.float32)
         return Between(lambda rest: spread.T @ (weights * rest), lambda x: spread @ x.astype(np.float32))
 
@@ -217,14 +217,6 @@ def _inverse(
     fewer = _inverse(system.onto(thicker), groups[1:], staggered, shared.fewer)
     corrections = [(system.between(way, on.layers), on.solve) for way, on in ((thicker, fewer), (wider, shared))]
     return _Inverse(_cycle(system.parts(), corrections, between=finest), system.layers, fewer)
-
-
-def _order(layers: Layers, wanted: Layers) -> np.ndarray:
-    """Which of some unknowns are those wanted, one after the other."""
-    keys = [np.lexsort((of.column, of.row, of.layer, of.variable)) for of in (layers, wanted)]
-    found = np.empty(len(keys[1]), dtype=int)
-    found[keys[1]] = keys[0]
-    return found
 
 
 def _cycle(parts: Parts, corrections: list[tuple[Between, Solve]], *, between: bool) -> Solve:

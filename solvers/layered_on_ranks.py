@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from solvers.chain_factors import Solve
-from solvers.columns_on_ranks import Columns, columns_of, with_columns
+from solvers.columns_on_ranks import Columns, columns_of
 from solvers.krylov import answered, fgmres_flow
 from solvers.layered_multigrid import Between, Parts, is_small, v_cycle
 from solvers.layers import Layers, Level
@@ -25,7 +25,7 @@ from solvers.lumped_columns import (
 )
 from solvers.patches_on_ranks import colours_on_ranks, rows_of
 from solvers.petsc_factors import ITERATIONS, PetscFactors, distributed, row_scale
-from solvers.rows import Rows
+from solvers.rows import Rows, with_columns
 
 
 class LayeredFactors:
@@ -48,7 +48,9 @@ class LayeredFactors:
         local = around.local(own)
         staggered = what_is_staggered(comm.allgather(tallies(held_by_constraints(local), around.layers)))
         friction = lateral_friction(local, around.layers, staggered)
-        friction = distributed(with_columns(friction, around.numbers, columns.number), own.shape[0], comm)
+        friction = distributed(
+            with_columns(friction, around.numbers[friction.indices], columns.number), own.shape[0], comm
+        )
         whole = _OnRanks(self._matrix, friction, columns, np.ones_like(scale), layers.thickness / scale)
         del local, friction
         self._cycle = v_cycle(whole, [level.group for level in levels], staggered)

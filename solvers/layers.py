@@ -39,6 +39,19 @@ def joined(parts: Sequence[Layers]) -> Layers:
     return Layers(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Layers)))
 
 
+def found_in(wanted: Layers, among: Layers) -> np.ndarray:
+    """Which of some unknowns those wanted are, by variable, layer, row and column. ValueError where one is none."""
+    both = joined([wanted, among])
+    places = np.stack([both.variable, both.layer, both.row, both.column])
+    keys = np.ravel_multi_index(places, places.max(axis=1, initial=0) + 1)
+    wanted_keys, keys = keys[: len(wanted.row)], keys[len(wanted.row) :]
+    order = np.argsort(keys)
+    found = order[np.searchsorted(keys[order], wanted_keys).clip(max=len(keys) - 1)]
+    if (keys[found] != wanted_keys).any():
+        raise ValueError("an unknown of a coarser level is not among those that are known")
+    return found
+
+
 def links_along(layers: Layers, axis: str) -> np.ndarray:
     """The link of each unknown, (n,), in a chain (see `chain_factors`) of the grid's rows or columns.
 

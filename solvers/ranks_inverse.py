@@ -21,7 +21,7 @@ from solvers.layers import Layers, Level, coarser_levels
 from solvers.lumping import Lump, lumped_levels
 from solvers.petsc_factors import LARGE, PetscFactors, in_words, is_asked_for, mumps_bytes, row_scale
 from solvers.requests import StepOperator
-from solvers.rows import Rows
+from solvers.rows import Rows, with_columns
 
 LINEAR_TOLERANCE = 1e-8  # of the linear solve, in rows scaled to a largest entry of one
 
@@ -202,5 +202,4 @@ class Extended:
 
         own = csr_array(own)
         owner = np.searchsorted(firsts[1:-1], own.indices, side="right")
-        shape = own.shape[0], self.number
-        return csr_array((own.data, own.indices + shift[owner], own.indptr), shape=shape)
+        return with_columns(own, own.indices + shift[owner], self.number)

@@ -47,7 +47,7 @@ class Rows:
     def firsts(self, mine: int) -> np.ndarray:
         """The number of the first unknown of each rank, and after the last how many there are, where this one has so
         many: (ranks + 1,)."""
-        return np.concatenate([[0], np.cumsum(self.comm.allgather(mine))])
+        return firsts_of(mine, self.comm)
 
     def identity(self) -> "Rows":
         """The rows of I, of a matrix that is square."""
@@ -72,3 +72,15 @@ class Rows:
 
     def __truediv__(self, factor: float) -> "Rows":
         return self._made(lambda own: own / factor)
+
+
+def firsts_of(mine: int, comm: Any) -> np.ndarray:
+    """As `Rows.firsts`."""
+    return np.concatenate([[0], np.cumsum(comm.allgather(mine))])
+
+
+def with_columns(rows: Any, columns: np.ndarray, number: int) -> Any:
+    """The rows of a sparse matrix with other columns, one for each entry, of so many."""
+    from scipy.sparse import csr_array
+
+    return csr_array((rows.data, columns, rows.indptr), shape=(rows.shape[0], number))

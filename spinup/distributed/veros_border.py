@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from solvers import Border
-from solvers.rows import Rows
+from solvers.rows import Rows, with_columns
 from spinup.circulation import CGrid, Sparse, Unknowns, circulation_balance, layers_of, one_of_each_basin, unknowns
 from spinup.patch import Patch
 
@@ -42,7 +42,7 @@ def border_on_ranks(
         columns, number = numbers
         entries = csr_array(matrix)
         entries.eliminate_zeros()
-        own = csr_array((entries.data, columns[entries.indices], entries.indptr), shape=(matrix.shape[0], number))
+        own = with_columns(entries, columns[entries.indices], number)
         own.sum_duplicates()  # a narrow grid has the same neighbour twice
         return Rows(own, comm)
 
