@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from math import prod
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from spinup.devices import check_devices
 from spinup.distributed.groups import Groups, unfailing
 from spinup.distributed.ranks import within_model
 from spinup.distributed.split import Split
+from spinup.distributed.stretches import places_of
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.local_step import Derivative, Differences, Linearised, Shared, StepJacobian
 from spinup.maps import Content, DiagnosticSpec, checked_control_variates, parted
@@ -239,11 +239,7 @@ class FunctionMap:
     def places(self) -> tuple[np.ndarray, np.ndarray]:
         """Where the unknowns of this rank are in the order of a single process, each a number that grows with that
         order; and none of a border."""
-        found, before = [], 0
-        for v in self.layout.variables:
-            found.append(before + self._patch.places(v.shape, v.dims)[v.mask])
-            before += prod(self._patch.whole(v.shape, v.dims))
-        return np.concatenate(found), np.empty(0, int)
+        return places_of(self.layout, self._patch), np.empty(0, int)
 
     def _together(self, who: str, work: Callable[[], T]) -> T:
         """What work by all ranks gives this one. Raises what is wrong on one of them on all: what its author's code

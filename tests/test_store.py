@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 import zarr
 from helpers import LINEAR, assert_same_numbers
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, random_array
 
 import spinup
 from solvers.secant_error import PAIRS
@@ -22,7 +22,8 @@ from spinup.store import journal, run_store
 from spinup.store.chunks import CODECS, write_chunks
 from spinup.store.journal import read_journal
 from spinup.store.lock import locked
-from spinup.store.tree import read_sparse, read_tree, sparse_tree, write_tree
+from spinup.store.pieces import Parts, piece, read_pieces
+from spinup.store.tree import write_tree
 from spinup.store.view import open_state, run_status
 
 
@@ -43,16 +44,48 @@ def partial_run(tmp_path: Path, **options) -> Path:
 def test_sparse_matrices_come_back_to_the_bit(tmp_path):
     """In the order of their entries too, which decides how sums are rounded; empty ones, and explicit zeros."""
     unsorted = csr_array((np.array([0.1, -0.0, 0.3]), np.array([2, 0, 1]), np.array([0, 2, 3])), shape=(2, 3))
-    matrices = {"one": unsorted, "empty": csr_array((0, 4)), "two": csr_array(np.eye(5) / 3)}
+    parts = Parts({"response": unsorted, "source": csr_array((3, 2)), "balance": csr_array(np.eye(3) / 3)}, {})
     group = zarr.open_group(tmp_path / "g", mode="w")
-    write_tree(group, sparse_tree(matrices))
-    found = read_sparse(read_tree(group))
-    assert list(found) == list(matrices)
-    for name, matrix in matrices.items():
-        assert found[name].shape == matrix.shape
-        for part in ("data", "indices", "indptr"):
-            np.testing.assert_array_equal(getattr(found[name], part), getattr(matrix, part))
-        assert np.signbit(found[name].data).tolist() == np.signbit(matrix.data).tolist()
+    kept = {"counts": np.array([[2, 3]])} | {name: array[None] for name, array in piece(parts).items()}
+    write_tree(group, kept)
+    found = read_pieces(group, list(parts.matrices))
+    assert list(found.matrices) == list(parts.matrices)
+    for name, matrix in parts.matrices.items():
+        same_to_the_bit(found.matrices[name], matrix)
+
+
+def same_to_the_bit(found, matrix):
+    assert found.shape == matrix.shape
+    for part in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(getattr(found, part), getattr(matrix, part))
+    assert np.signbit(found.data).tolist() == np.signbit(matrix.data).tolist()
+
+
+@pytest.mark.parametrize("counts", [[(7, 4)], [(3, 0), (4, 4)], [(0, 2), (0, 0), (5, 1), (2, 1)]])
+def test_rows_of_matrices_in_pieces_are_those_of_the_whole(tmp_path, counts):
+    """Whatever the pieces, of whichever rows are wanted, also of chunks that end within a matrix."""
+    draw = np.random.default_rng(3)
+
+    def some(rows, columns):
+        return csr_array(random_array((rows, columns), density=0.4, rng=draw))
+
+    matrices = {"matrix_0": some(7, 7), "response_0": some(7, 4), "source_0": some(4, 7), "matrix_1": some(7, 7)}
+    whole = Parts(matrices, {"layers_row": (np.arange(7), 10 * np.arange(4))})
+    firsts = np.cumsum([(0, 0), *counts], axis=0)
+    pieces = [piece(whole.rows((slice(*of[0]), slice(*of[1])))) for of in np.stack([firsts[:-1], firsts[1:]], -1)]
+    group = zarr.open_group(tmp_path / "g", mode="w")
+    group.create_array("counts", data=np.array(counts))
+    for name in pieces[0]:
+        array = np.zeros((len(pieces), max(len(one[name]) for one in pieces)), pieces[0][name].dtype)
+        for row, one in zip(array, pieces, strict=True):
+            row[: len(one[name])] = one[name]
+        group.create_array(name, data=array, chunks=(1, 5))
+    for wanted in (None, (slice(0, 7), slice(0, 4)), (slice(2, 6), slice(1, 3)), (slice(5, 7), slice(4, 4))):
+        found, expected = read_pieces(group, list(matrices), wanted), whole.rows(wanted or (slice(None), slice(None)))
+        for name, matrix in expected.matrices.items():
+            same_to_the_bit(found.matrices[name], matrix)
+        for mine, other in zip(found.numbers["layers_row"], expected.numbers["layers_row"], strict=True):
+            np.testing.assert_array_equal(mine, other)
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", ">f8", "i4", "i1", "bool", "c16"])

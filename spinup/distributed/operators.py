@@ -1,96 +1,71 @@
-"""The operator of which every rank has rows, and the whole of it, as a run keeps it, on the leading one."""
+"""The operator of which every rank has rows, as a run has it: in stretches of the order of a single process."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 
-from solvers import Border, StepOperator
-from solvers.layers import Layers, joined, links_along
-from solvers.requests import BORDER_MATRICES
-from solvers.rows import Rows
-from solvers.seasons import of_seasons
+from solvers import StepOperator
+from solvers.rows import Rows, with_columns
 from spinup.distributed.ranks import Ranks
-
-THERE = "on the leading rank"  # in the place of a matrix
+from spinup.distributed.stretches import Stretches
+from spinup.store.operators import operator_of, parts_of
+from spinup.store.pieces import Parts, Wanted, kinds
 
 Places = tuple[np.ndarray, np.ndarray]  # of the unknowns of the vector and of the border: see `VerosMap.places`
 
 
-def gathered_operator(operator: StepOperator, places: Places, ranks: Ranks) -> StepOperator | None:
-    """The whole of an operator of `Rows`, in the order of a single process, on the leading rank; None on the others."""
-    orders = [np.argsort(np.concatenate(ranks.comm.allgather(own))) for own in places]
+class Stretched:
+    """places: of this rank's unknowns. Every method is to be called by all ranks."""
 
-    def whole(matrix: Rows, rows: int, columns: int) -> Any:
-        parts = ranks.comm.gather(matrix.own)
-        return None if parts is None else csr_array(csr_array(vstack(parts))[orders[rows]][:, orders[columns]])
+    def __init__(self, places: Places, ranks: Ranks) -> None:
+        self._ranks = ranks
+        self._of = tuple(Stretches(own, ranks.comm) for own in places)
 
-    counts = ranks.comm.allgather(len(places[0]))
+    @property
+    def mine(self) -> Wanted:
+        """This rank's stretch of the unknowns of the vector, and of those of the border."""
+        return self._of[0].mine, self._of[1].mine
 
-    def whole_layers(mine: Layers) -> Any:
-        told = ranks.comm.gather(mine)
-        if told is None:
-            return None
-        vector = joined([part.of(np.arange(n)) for part, n in zip(told, counts, strict=True)])
-        border = joined([part.of(np.arange(n, len(part.row))) for part, n in zip(told, counts, strict=True)])
-        return joined([vector.of(orders[0]), border.of(orders[1])])
+    @property
+    def counts(self) -> np.ndarray:
+        """How many unknowns there are in each rank's, (ranks, 2)."""
+        return np.stack([of.lengths for of in self._of], axis=1)
 
-    found = _each(operator, whole, whole_layers)
-    return _chained(found) if ranks.rank == 0 else None
+    def of(self, parts: Parts) -> Parts:
+        """This rank's stretch of what ranks have, sparse arrays instead of `Rows`."""
+
+        def moved(name: str, matrix: Rows) -> csr_array:
+            rows, columns = (self._of[kind] for kind in kinds(name))
+            own = csr_array(matrix.own)
+            return rows.rows_of(with_columns(own, columns.positions(own.indices), columns.size))
+
+        matrices = {name: moved(name, matrix) for name, matrix in parts.matrices.items()}
+        return Parts(matrices, {name: self._each("of", pair) for name, pair in parts.numbers.items()})
+
+    def back(self, parts: Parts) -> Parts:
+        """What this rank has of the whole of which it has a stretch; a chain is known in one process only."""
+
+        def moved(name: str, matrix: Any) -> Rows:
+            rows, columns = (self._of[kind] for kind in kinds(name))
+            own = rows.rows_back(matrix)
+            return Rows(with_columns(own, columns.numbers(own.indices), matrix.shape[1]), self._ranks.comm)
+
+        matrices = {name: moved(name, matrix) for name, matrix in parts.matrices.items()}
+        numbers = {name: self._each("back", pair) for name, pair in parts.numbers.items() if name != "chain"}
+        return Parts(matrices, numbers)
+
+    def _each(self, method: str, pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        found = [getattr(of, method)(own) for of, own in zip(self._of, pair, strict=True)]
+        return found[0], found[1]
 
 
 def scattered_operator(whole: StepOperator | None, places: Places, ranks: Ranks) -> StepOperator:
     """This rank's rows of the whole that the leading rank has."""
-    gathered = [ranks.comm.allgather(own) for own in places]
-    positions = [np.argsort(np.argsort(np.concatenate(parts))) for parts in gathered]
-    ends = [np.cumsum([0, *map(len, parts)]) for parts in gathered]
-    like: Any = None if whole is None else _each(whole, lambda *_: THERE, lambda _: THERE)
-    shell = ranks.share(like)
-
-    def part(matrix: Any, rows: int, columns: int) -> Rows:
-        parts = None
-        if not isinstance(matrix, str):
-            moved = csr_array(matrix)[positions[rows]][:, positions[columns]]
-            parts = [moved[a:b] for a, b in zip(ends[rows][:-1], ends[rows][1:], strict=True)]
-        return Rows(ranks.comm.scatter(parts), ranks.comm)
-
-    def part_of_layers(layers: Any) -> Layers:
-        parts = None
-        if not isinstance(layers, str):
-            n = len(positions[0])
-            vector, border = layers.of(positions[0]), layers.of(n + positions[1])
-            places = [np.split(np.arange(end[-1]), end[1:-1]) for end in ends]
-            parts = [joined([vector.of(x), border.of(y)]) for x, y in zip(*places, strict=True)]
-        return ranks.comm.scatter(parts)
-
-    return _each(whole or shell, part, part_of_layers)
-
-
-def _chained(operator: StepOperator) -> StepOperator:
-    """With the chain of the grid's rows, which never closes upon itself, where it is known what is in which row."""
-    if operator.border is None or operator.border.layers is None:
-        return operator
-    border = replace(operator.border, chain=links_along(operator.border.layers, "row"))
-    return replace(operator, border=border, seasons=tuple(map(_chained, operator.seasons)))
-
-
-def _each(
-    operator: StepOperator, of: Callable[[Any, int, int], Any], of_layers: Callable[[Layers], Any]
-) -> StepOperator:
-    """The operator whose matrices are made by `of` of each of these and what its rows and columns are, 0 the unknowns
-    of the vector and 1 those of the border, and its layers by `of_layers`. A chain is known in one process only."""
-    if operator.seasons:
-        parts = [_each(season, of, of_layers) for season in operator.seasons]
-        if parts[0].matrix is None or isinstance(parts[0].matrix, str):
-            return replace(parts[0], seasons=tuple(parts), cycle_steps=operator.cycle_steps)
-        return of_seasons(parts, operator.cycle_steps)
-    border = None
-    if operator.border is not None:
-        kinds = {"response": (0, 1), "source": (1, 0), "balance": (1, 1)}
-        matrices = {n: of(getattr(operator.border, n), *kinds[n]) for n in BORDER_MATRICES}
-        layers = None if operator.border.layers is None else of_layers(operator.border.layers)
-        border = Border(**matrices, chain=None, layers=layers)
-    implicit = None if operator.implicit is None else of(operator.implicit, 0, 0)
-    return StepOperator(of(operator.matrix, 0, 0), operator.steps, implicit, border)
+    stretched = Stretched(places, ranks)
+    wanted, told = ranks.comm.gather(stretched.mine), None
+    if whole is not None:
+        plain, parts = parts_of(whole)
+        told = [(plain, parts.rows(some)) for some in wanted]
+    plain, mine = ranks.comm.scatter(told)
+    return operator_of(plain, stretched.back(mine))

@@ -17,21 +17,24 @@ import zarr
 from solvers import StepOperator
 from spinup.distributed.chunks import Writer, chunks_to_write, read_block
 from spinup.distributed.on_ranks import whole_map
-from spinup.distributed.operators import Places, gathered_operator, scattered_operator
+from spinup.distributed.operators import Stretched
 from spinup.distributed.ranks import Ranks, together
 from spinup.distributed.split import Split
-from spinup.distributed.vectors import Stretches
+from spinup.distributed.stretches import Stretches, places_of
 from spinup.maps import FixedPointMap
+from spinup.patch import Patch
 from spinup.state import Fields, State
 from spinup.store import Header, RunStore
+from spinup.store.chunks import Index, chunked
 from spinup.store.creation import lay_out, new_run, volumes
 from spinup.store.disk import on_disk
 from spinup.store.journal import Record
+from spinup.store.operators import newest_estimate, newest_target, operator_of, parts_of, read_parts, years_of_operator
+from spinup.store.pieces import piece
 from spinup.store.run_store import evaluation_arrays, tangent_arrays
-from spinup.store.tree import Later, are_vectors, read_tree
+from spinup.store.tree import LONGEST, Later, are_vectors, read_tree
 
 T = TypeVar("T")
-N = TypeVar("N", float, int)
 
 
 class SharedStore:
@@ -167,32 +170,84 @@ class SharedStore:
     # --- operators -------------------------------------------------------------------------------
 
     def load_operator(self, count: int) -> tuple[StepOperator, float] | None:
-        return self._scattered_operator(lambda store: store.load_operator(count))
+        name = f"{count:06d}"
+        years = self._lead(lambda store: years_of_operator(store.path, name))
+        return None if years is None else (self._operator(name), years)
 
     def load_estimate_operator(self, count: int) -> tuple[StepOperator, int] | None:
-        return self._scattered_operator(lambda store: store.load_estimate_operator(count))
+        found = self._lead(lambda store: newest_estimate(store.path, count))
+        return None if found is None else (self._operator(found[0]), found[1])
 
     def load_target(self) -> np.ndarray | None:
-        found = self._on_leader(lambda store: store.load_target())
-        return self._stretches.scatter(found) if self._ranks.share(found is not None) else None
+        name = self._lead(lambda store: newest_target(store.path, len(store.records)))
+        if name is None:
+            return None
+        array: Any = zarr.open_array(self.path / "operators" / name / "target", mode="r")
+        return self._stretches.back(array[self._stretches.mine])
+
+    def _operator(self, name: str) -> StepOperator:
+        """This rank's rows of one that is there."""
+        plain, parts = read_parts(self.path, name, self._stretched.mine)
+        return operator_of(plain, self._stretched.back(parts))
 
     def save_operator(self, operator: StepOperator, years: float, count: int) -> None:
-        whole: Any = gathered_operator(operator, self._places, self._ranks)
-        self._lead(lambda store: store.save_operator(whole, years, count))
+        self._keep_operator(lambda store: store.make_way(count), operator, years)
 
     def save_estimate_operator(self, operator: StepOperator, years: float) -> None:
-        whole: Any = gathered_operator(operator, self._places, self._ranks)
-        self._lead(lambda store: store.save_estimate_operator(whole, years))
+        self._keep_operator(lambda store: store.make_way_beside("estimate"), operator, years)
+
+    def _keep_operator(self, name: Callable[[RunStore], str], operator: StepOperator, years: float) -> None:
+        """A piece of it is that of a rank."""
+        plain, parts = parts_of(operator)
+        own = {part: array[None] for part, array in piece(self._stretched.of(parts)).items()}
+        told = self._ranks.comm.allgather({part: (array.shape[1], array.dtype) for part, array in own.items()})
+        later = {}
+        for part in own:
+            length = max(of[part][0] for of in told)
+            dtype = np.result_type(*(of[part][1] for of in told))
+            later[part] = Later((len(told), length), dtype, (1, min(max(1, length), LONGEST)))
+        tree = {**plain, "counts": self._stretched.counts, **later}
+        chunks = {part: list(chunked(array, later[part].chunks)) for part, array in own.items()}
+        self._keep(name, tree, chunks, years)
 
     def save_target(self, target: np.ndarray) -> None:
-        whole: Any = self._stretches.gather(target)
-        self._lead(lambda store: store.save_target(whole))
+        stretch = self._stretches.of(target)
+        chunks: dict[str, list[tuple[Index, np.ndarray]]] = {"target": [((0,), stretch)] * bool(stretch.size)}
+        self._keep(lambda store: store.make_way_beside("target"), {"target": self._later(target)}, chunks, 0.0)
+
+    def _keep(
+        self,
+        name: Callable[[RunStore], str],
+        tree: dict[str, Any],
+        own: Mapping[str, list[tuple[Index, np.ndarray]]],
+        years: float,
+    ) -> None:
+        """own: of each array that comes `Later`, the chunks that this rank has, the first of them numbered 0."""
+
+        def begin(store: RunStore) -> tuple[str, dict[str, list[int]]]:
+            found = name(store)
+            return found, store.lay_out_kept(found, tree)
+
+        found, files = self._lead(begin)
+        group = self.path / "operators" / found
+        arrays = together(self._ranks, lambda: {part: zarr.open_array(group / part, mode="r+") for part in own})
+        writer, rank = Writer(self._ranks, self.path), self._ranks.rank
+        for part, chunks in own.items():
+            writer.write(self.path, arrays[part], [((rank, *index[1:]), chunk) for index, chunk in chunks], None)
+        files = {**files, **writer.done()}
+        self._lead(lambda store: store.complete_kept(found, years, files))
 
     # --- the rest --------------------------------------------------------------------------------
 
     def save_mean(self, mean: Fields, standard_error: Fields, years: float) -> None:
-        whole = self._gathered(mean), self._gathered(standard_error)
-        self._lead(lambda store: store.save_mean(*whole, years))
+        dims = {v.name: v.dims for v in self._model.layout.variables}
+        both = (mean, standard_error)
+        later = [{name: _in_parts(self._split, value, dims[name]) for name, value in of.items()} for of in both]
+        self._lead(lambda store: store.lay_out_mean(*later))
+        own = {f"mean_state/{name}": (value, dims[name]) for name, value in mean.items()}
+        own |= {f"mean_state/{name}_standard_error": (value, dims[name]) for name, value in standard_error.items()}
+        _written(self._split, self.path, self.path, own)
+        self._lead(lambda store: store.complete_mean(years))
 
     def repair(self) -> list[str]:
         sentences = self._lead(lambda store: store.repair())
@@ -227,41 +282,20 @@ class SharedStore:
         """What the leading rank's store gives, or raises, on all ranks."""
         return self._ranks.lead(lambda: work(self._opened))
 
-    def _on_leader(self, work: Callable[[RunStore], T]) -> T | None:
-        """The same on the leading rank only, None on the others; what it raises is raised on all."""
-        found: list[T] = []
-        self._lead(lambda store: found.append(work(store)))
-        return found[0] if found else None
-
     @property
     def _opened(self) -> RunStore:
         assert self._store is not None
         return self._store
 
-    def _gathered(self, fields: Fields) -> Fields:
-        dims = {v.name: v.dims for v in self._model.layout.variables}
-        return {name: self._split.gather(value, dims[name]) for name, value in fields.items()}
-
     @cached_property
     def _stretches(self) -> Stretches:
-        return Stretches(self._model.layout)
+        layout = self._model.layout
+        return Stretches(places_of(layout, Patch({}, 0, layout.split)), self._ranks.comm)
 
-    @property
-    def _places(self) -> Places:
+    @cached_property
+    def _stretched(self) -> Stretched:
         model: Any = self._model
-        return model.places
-
-    def _scattered_operator(
-        self, load: Callable[[RunStore], tuple[StepOperator, N] | None]
-    ) -> tuple[StepOperator, N] | None:
-        """This rank's rows of the operator that the leading rank's store has, and the number it comes with."""
-        found = self._on_leader(load)
-        told: Any = None if found is None else (found[1],)
-        number = self._ranks.share(told)
-        if number is None:
-            return None
-        whole = None if found is None else found[0]
-        return scattered_operator(whole, self._places, self._ranks), number[0]
+        return Stretched(model.places, self._ranks)
 
 
 def _without_files(record: Record) -> Record:
@@ -310,21 +344,24 @@ def _laid_out(
     """The folder of a new run without volumes and start state, and the fingerprints of what is there of the latter; the
     leading rank has it locked until `opened` ends."""
     parts, whole = model.layout.split, whole_map(model)
+    dims = {v.name: v.dims for v in model.layout.variables}
     assert parts is not None
-
-    def later(dtype: Any, shape: tuple[int, ...], dims: tuple[str, ...]) -> Later:
-        shape = parts.shape(shape, dims)
-        return Later(shape, dtype, parts.chunks(shape, dims))
 
     def begin() -> tuple[Path, dict[str, list[int]]]:
         folder = opened.enter_context(new_run(path))
-        blocks = {name: np.asarray(value) for name, value in start.items()}
-        first = {name: later(block.dtype, block.shape, model.dims(name)) for name, block in blocks.items()}
-        volume = {v.name: later(np.result_type(v.volume, 0.0), v.shape, v.dims) for v in model.layout.variables}
+        first = {name: _in_parts(parts, value, model.dims(name)) for name, value in start.items()}
+        volume = {name: _in_parts(parts, value, dims[name]) for name, value in volumes(model.layout).items()}
         with on_disk(path):
             return folder, lay_out(folder, header, whole, first, volume, parts.chunks)
 
     return parts.ranks.lead(begin)
+
+
+def _in_parts(parts: Split, block: Any, dims: tuple[str, ...]) -> Later:
+    """How an array is laid out of which ranks have such blocks."""
+    block = np.asarray(block)
+    shape = parts.shape(block.shape, dims)
+    return Later(shape, block.dtype, parts.chunks(shape, dims))
 
 
 def _written(

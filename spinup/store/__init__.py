@@ -12,7 +12,8 @@
       checkpoints/a, checkpoints/b         the method's own state, newest two
       log/                                 the journal, one JSON file an evaluation, and the lock
 
-A run made on several ranks has fields, states and vectors in chunks along their parts; else an entry is a chunk.
+A run made on several ranks has fields, states and vectors in chunks along their parts, and operators in pieces of
+theirs; else an entry is a chunk.
 
 The journal is the truth: an evaluation exists once its file is there. That file comes last and carries
 the size and CRC-32 of every chunk the evaluation wrote. The numbers per evaluation and the consolidated

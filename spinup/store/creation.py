@@ -125,7 +125,8 @@ def lay_out(
 def put(group: Any, name: str, values: Any, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:
     """An array of the group with these values, in one chunk, in place of an earlier one; or for what comes `Later`."""
     if name in group:
-        group[name][...] = values
+        if not isinstance(values, Later):
+            group[name][...] = values
         return
     like = laid_out(values)
     array = group.create_array(

@@ -2,7 +2,8 @@
 targets, where estimates said that the equilibrium is."""
 
 import math
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +11,33 @@ import numpy as np
 import zarr
 
 from solvers import Border, StepOperator
-from solvers.layers import Layers
+from solvers.layers import Layers, links_along
 from solvers.requests import BORDER_MATRICES
 from solvers.seasons import of_seasons
 from spinup.store.journal import Record, damaged, read_record
-from spinup.store.tree import read_sparse, read_tree, sparse_tree
+from spinup.store.pieces import Parts, Wanted, piece, read_pieces
 
 
-def operator_tree(operator: StepOperator) -> dict[str, Any]:
-    """Its parts as arrays and numbers by name."""
-    tree: dict[str, Any] = {"steps": operator.steps}
+def parts_of(operator: StepOperator) -> tuple[dict[str, Any], Parts]:
+    """What it is made of: numbers and strings by name, and the rest."""
+    plain: dict[str, Any] = {"steps": operator.steps}
+    numbers: dict[str, np.ndarray] = {}
     if operator.border is not None:
         if operator.border.chain is not None:
-            tree["chain"] = operator.border.chain
+            numbers["chain"] = operator.border.chain
         if operator.border.layers is not None:
-            tree |= {f"layers_{name}": known for name, known in vars(operator.border.layers).items()}
-    if not operator.seasons:
-        return tree | sparse_tree(_matrices(operator))
-    tree |= {"seasons": len(operator.seasons), "cycle_steps": operator.cycle_steps}
-    return tree | sparse_tree(
-        {
+            numbers |= {f"layers_{name}": known for name, known in vars(operator.border.layers).items()}
+    matrices = _matrices(operator)
+    if operator.seasons:
+        plain |= {"seasons": len(operator.seasons), "cycle_steps": operator.cycle_steps}
+        matrices = {
             f"{name}_{number}": matrix
             for number, season in enumerate(operator.seasons)
             for name, matrix in _matrices(season).items()
         }
-    )
+    n = operator.matrix.shape[0]
+    pairs = {name: (known[:n], known[n:]) for name, known in numbers.items()}
+    return plain | {"names": " ".join(matrices)}, Parts(matrices, pairs)
 
 
 def _matrices(operator: StepOperator) -> dict[str, Any]:
@@ -46,6 +49,34 @@ def _matrices(operator: StepOperator) -> dict[str, Any]:
     return matrices
 
 
+def operator_tree(operator: StepOperator) -> dict[str, Any]:
+    """The whole of it as a run has it, in one piece."""
+    plain, parts = parts_of(operator)
+    border = 0 if operator.border is None else operator.border.balance.shape[0]
+    counts = np.array([[operator.matrix.shape[0], border]])
+    return plain | {"counts": counts} | {name: part[None] for name, part in piece(parts).items()}
+
+
+def operator_of(plain: Mapping[str, Any], parts: Parts) -> StepOperator:
+    """The operator that `parts_of` was given."""
+    numbers = {name: np.concatenate(pair) for name, pair in parts.numbers.items()}
+    layers = None
+    if "layers_row" in numbers:
+        layers = Layers(*(numbers[f"layers_{field.name}"] for field in fields(Layers)))
+
+    def one(suffix: str = "") -> StepOperator:
+        border = None
+        if "balance" + suffix in parts.matrices:
+            matrices = {name: parts.matrices[name + suffix] for name in BORDER_MATRICES}
+            border = Border(**matrices, chain=numbers.get("chain"), layers=layers)
+        implicit = parts.matrices.get("implicit" + suffix)
+        return StepOperator(parts.matrices["matrix" + suffix], plain["steps"], implicit, border)
+
+    if "seasons" not in plain:
+        return one()
+    return of_seasons([one(f"_{number}") for number in range(plain["seasons"])], plain["cycle_steps"])
+
+
 def operator_record(path: Path, name: str) -> Path:
     """The file that says the operator is there, whole."""
     return path / "log" / f"operator-{name}.json"
@@ -53,38 +84,42 @@ def operator_record(path: Path, name: str) -> Path:
 
 def read_operator(path: Path, name: str) -> tuple[StepOperator, float] | None:
     """The operator of this name in the run at `path` and its model years; None where it is not there intact."""
-    kept = _read(path, name)
-    if kept is None or "names" not in kept[0]:  # as an older version wrote it: it is made again
+    years = years_of_operator(path, name)
+    if years is None:
         return None
-    tree, record = kept
-    matrices = read_sparse(tree)
-    if "seasons" not in tree:
-        return _operator(tree, matrices), record["years"]
-    seasons = [_operator(tree, matrices, f"_{number}") for number in range(tree["seasons"])]
-    return of_seasons(seasons, tree["cycle_steps"]), record["years"]
+    return _chained(operator_of(*read_parts(path, name))), years
 
 
-def _operator(tree: dict[str, Any], matrices: dict[str, Any], suffix: str = "") -> StepOperator:
-    """The operator of the matrices whose names have this suffix."""
-    border = None
-    if "balance" + suffix in matrices:  # an older version knows of no layers, its ranks of no chain
-        parts = {part: matrices[part + suffix] for part in BORDER_MATRICES}
-        known = "layers_row" in tree
-        layers = Layers(*(tree[f"layers_{field.name}"] for field in fields(Layers))) if known else None
-        border = Border(**parts, chain=tree.get("chain"), layers=layers)
-    return StepOperator(matrices["matrix" + suffix], tree["steps"], matrices.get("implicit" + suffix), border)
+def _chained(operator: StepOperator) -> StepOperator:
+    """Of ranks, which know of no chain, with that of the grid's rows, which never closes upon itself."""
+    border = operator.border
+    if border is None or border.chain is not None or border.layers is None:
+        return operator
+    border = replace(border, chain=links_along(border.layers, "row"))
+    return replace(operator, border=border, seasons=tuple(map(_chained, operator.seasons)))
 
 
-def _read(path: Path, name: str) -> tuple[dict[str, Any], Record] | None:
-    """What is kept under this name, and its record; None where it is not there intact."""
+def years_of_operator(path: Path, name: str) -> float | None:
+    """The model years of an operator; None where it is not there intact, or as an older version wrote it: it is made
+    again."""
+    record = _intact(path, name)
+    return None if record is None or not (path / "operators" / name / "counts").exists() else record["years"]
+
+
+def read_parts(path: Path, name: str, wanted: Wanted | None = None) -> tuple[dict[str, Any], Parts]:
+    """What `parts_of` an operator that is there gave; of the wanted rows, or of all."""
+    group: Any = zarr.open_group(path / "operators" / name, mode="r", use_consolidated=False)
+    plain = dict(group.attrs["values"])
+    return plain, read_pieces(group, plain["names"].split(), wanted)
+
+
+def _intact(path: Path, name: str) -> Record | None:
+    """The record of what is kept under this name; None where it is not there intact."""
     try:
         record = read_record(operator_record(path, name))
     except (OSError, ValueError):
         return None
-    if damaged(path, record["files"]):
-        return None
-    group: Any = zarr.open_group(path, mode="r", use_consolidated=False)
-    return read_tree(group["operators"][name]), record
+    return None if damaged(path, record["files"]) else record
 
 
 def kept_before(path: Path, kind: str) -> list[int]:
@@ -92,17 +127,25 @@ def kept_before(path: Path, kind: str) -> list[int]:
     return sorted(int(folder.name.split("-")[1]) for folder in (path / "operators").glob(f"{kind}-*"))
 
 
-def newest_target(path: Path, count: int) -> np.ndarray | None:
-    """The newest target of an evaluation before number `count`, (n,); None where none is there intact."""
-    number = max((n for n in kept_before(path, "target") if n < count), default=None)
-    kept = None if number is None else _read(path, f"target-{number:06d}")
-    return None if kept is None else kept[0]["target"]
+def newest_target(path: Path, count: int) -> str | None:
+    """The name of the newest target of an evaluation before number `count`; None where none is there intact."""
+    before = [number for number in kept_before(path, "target") if number < count]
+    name = f"target-{max(before, default=0):06d}"
+    return name if before and _intact(path, name) is not None else None
+
+
+def newest_estimate(path: Path, count: float = math.inf) -> tuple[str, int] | None:
+    """The name of the newest operator that the error of evaluation `count`, or of the last, of the run at `path` is
+    estimated with, and the evaluation it was made before; None where none is there intact."""
+    for number in reversed(kept_before(path, "estimate")):
+        name = f"estimate-{number:06d}"
+        if number <= count and years_of_operator(path, name) is not None:
+            return name, number
+    return None
 
 
 def newest_estimate_operator(path: Path, count: float = math.inf) -> tuple[StepOperator, int] | None:
-    """The newest that the error of evaluation `count`, or of the last, of the run at `path` is estimated with, and the
-    evaluation it was made before; None where none is there intact."""
-    for number in reversed(kept_before(path, "estimate")):
-        if number <= count and (kept := read_operator(path, f"estimate-{number:06d}")) is not None:
-            return kept[0], number
-    return None
+    """The same, the operator itself."""
+    found = newest_estimate(path, count)
+    kept = None if found is None else read_operator(path, found[0])
+    return None if found is None or kept is None else (kept[0], found[1])

@@ -230,9 +230,13 @@ class RunStore:
 
     def save_operator(self, operator: StepOperator, years: float, count: int | None = None) -> None:
         """Keep the operator the method asks for after `count` evaluations, by default those so far, and its cost."""
+        self._keep(self.make_way(count), operator_tree(operator), years)
+
+    def make_way(self, count: int | None = None) -> str:
+        """The name of that operator; those that no resume can need any more are dropped."""
         count = len(self.records) if count is None else count
         self._drop_operators(lambda n: n < self._needed_from() or n >= count)
-        self._keep(f"{count:06d}", operator_tree(operator), years)
+        return f"{count:06d}"
 
     def load_operator(self, count: int) -> tuple[StepOperator, float] | None:
         """The operator asked for after `count` evaluations and its model years; None where it is not there intact."""
@@ -240,7 +244,7 @@ class RunStore:
 
     def save_estimate_operator(self, operator: StepOperator, years: float) -> None:
         """Keep the operator that the error is estimated with from now on."""
-        self._keep_beside("estimate", operator_tree(operator), years)
+        self._keep(self.make_way_beside("estimate"), operator_tree(operator), years)
 
     def load_estimate_operator(self, count: int) -> tuple[StepOperator, int] | None:
         """The one that the error of evaluation `count` is estimated with, and the evaluation it was made before."""
@@ -248,28 +252,35 @@ class RunStore:
 
     def save_target(self, target: np.ndarray) -> None:
         """Keep where the estimate of the evaluation in flight says that the equilibrium is, (n,)."""
-        self._keep_beside("target", {"target": target}, 0.0)
+        self._keep(self.make_way_beside("target"), {"target": target}, 0.0)
 
     def load_target(self) -> np.ndarray | None:
         """That of the newest evaluation so far that has one; None where it is not there intact."""
-        return newest_target(self.path, len(self.records))
+        name = newest_target(self.path, len(self.records))
+        return None if name is None else np.asarray(self._group["operators"][name]["target"][...])
 
-    def _keep_beside(self, kind: str, tree: dict[str, Any], years: float) -> None:
-        """In place of those of this kind that no resume can need any more."""
+    def make_way_beside(self, kind: str) -> str:
+        """The name of what is kept of this kind, "estimate" or "target", beside the evaluation in flight; those that no
+        resume can need any more are dropped."""
         count = len(self.records)
         needed = [n for n in kept_before(self.path, kind) if n < self._needed_from()]
         self._drop_operators(lambda n: n >= count or n < max(needed, default=0), f"{kind}-")
-        self._keep(f"{kind}-{count:06d}", tree, years)
+        return f"{kind}-{count:06d}"
 
     def _keep(self, name: str, tree: dict[str, Any], years: float) -> None:
+        self.complete_kept(name, years, self.lay_out_kept(name, tree))
+
+    def lay_out_kept(self, name: str, tree: dict[str, Any]) -> dict[str, list[int]]:
+        """Write it, but for what is `Later` of it. Returns the fingerprints of its files."""
         with on_disk(self.path):
             group = self._group["operators"].create_group(name, overwrite=True)
             write_tree(group, tree)
-            record = {
-                "evaluations": len(self.records),
-                "years": years,
-                "files": fingerprints(self.path, tree_files(self.path, group)),
-            }
+            return fingerprints(self.path, tree_files(self.path, group))
+
+    def complete_kept(self, name: str, years: float, files: dict[str, list[int]]) -> None:
+        """Write the record of what is kept, all files of which are there, which makes it count."""
+        with on_disk(self.path):
+            record = {"evaluations": len(self.records), "years": years, "files": files}
             write_record(operator_record(self.path, name), record)
 
     def _drop_operators(self, unwanted: Callable[[int], bool], prefix: str = "") -> None:
@@ -282,6 +293,11 @@ class RunStore:
 
     def save_mean(self, mean: Fields, standard_error: Fields, years: float) -> None:
         """Keep the mean state of a model that never rests, in place of an earlier one; years: of which it is."""
+        self.lay_out_mean(mean, standard_error)
+        self.complete_mean(years)
+
+    def lay_out_mean(self, mean: Mapping[str, Any], standard_error: Mapping[str, Any]) -> None:
+        """Write it, but for what is `Later` of it."""
         with on_disk(self.path):
             group = self._group.require_group("mean_state")
             for name in self._variables:
@@ -295,7 +311,11 @@ class RunStore:
                     dims = array.metadata.dimension_names
                     if dims == (name,) and name != "evaluation":
                         put(group, name, np.asarray(array), dims, dict(array.attrs))
-            group.attrs["model_years"] = years
+
+    def complete_mean(self, years: float) -> None:
+        """All of it is there."""
+        with on_disk(self.path):
+            self._group["mean_state"].attrs["model_years"] = years
 
     # --- soundness -------------------------------------------------------------------------------
 

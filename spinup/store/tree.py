@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import zarr
-from scipy.sparse import csr_array
 
 from spinup.store.chunks import CODECS, write_chunks
+
+LONGEST = 2**22  # elements of a chunk along one dimension
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ def write_tree(
 
 
 def laid_out(value: Any) -> Later:
-    """How an array is laid out: as one chunk, where it does not say."""
+    """How an array is laid out: where it does not say, as one chunk, or several of which each can be read alone."""
     if isinstance(value, Later):
         return value
     array = np.asarray(value)
-    return Later(array.shape, array.dtype, tuple(max(1, n) for n in array.shape))
+    return Later(array.shape, array.dtype, tuple(min(max(1, n), LONGEST) for n in array.shape))
 
 
 def are_vectors(value: Any, size: int) -> bool:
@@ -87,22 +88,3 @@ def read_tree(group: Any, without: Collection[str] = ()) -> dict[str, Any]:
 def tree_files(root: Path, group: zarr.Group) -> list[Path]:
     """Every file of the group, metadata too."""
     return sorted(p for p in (root / group.path).rglob("*") if p.is_file())
-
-
-def sparse_tree(matrices: Mapping[str, Any]) -> dict[str, Any]:
-    """Sparse matrices by name as arrays of a tree, one behind the other: few large arrays are written faster."""
-    rows = [csr_array(matrix) for matrix in matrices.values()]
-    joined = {part: np.concatenate([getattr(m, part) for m in rows]) for part in ("data", "indices", "indptr")}
-    return joined | {"names": " ".join(matrices), "shapes": np.array([m.shape for m in rows])}
-
-
-def read_sparse(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The matrices that `sparse_tree` was given. Raises KeyError where there are none."""
-    found, entry, row = {}, 0, 0
-    for name, shape in zip(tree["names"].split(), tree["shapes"], strict=True):
-        starts = tree["indptr"][row : row + shape[0] + 1]
-        entries = slice(entry, entry + int(starts[-1]))
-        parts = tree["data"][entries], tree["indices"][entries], starts
-        found[name] = csr_array(parts, shape=tuple(int(n) for n in shape))
-        entry, row = entries.stop, row + len(starts)
-    return found

@@ -10,10 +10,11 @@ from solvers.error_estimate import tendency_inverse
 from solvers.lumping import Cells
 from solvers.rows import Rows
 from solvers.seasons import of_seasons
-from spinup.distributed.operators import gathered_operator, scattered_operator
+from spinup.distributed.operators import Stretched, scattered_operator
 from spinup.distributed.ranks import world
 from spinup.distributed.split import split
 from spinup.patch import Patch
+from spinup.store.operators import operator_of, parts_of
 
 N, M = 60, 24  # unknowns of the vector, of the border
 
@@ -42,6 +43,11 @@ def compare(whole: StepOperator, part: StepOperator, mine: np.ndarray, draw: np.
         assert np.abs(found - expected[mine]).max() < allowed * np.abs(expected).max(), settings
 
 
+def stretch_of(whole: StepOperator, stretched: Stretched) -> StepOperator:
+    plain, parts = parts_of(whole)
+    return operator_of(plain, parts.rows(stretched.mine))
+
+
 def main() -> None:
     ranks_inverse.LARGE = lumping.FEW = 20
     ranks = world()
@@ -49,12 +55,14 @@ def main() -> None:
     mine = ranks.part(N // 2), ranks.part(M)
     vector = np.arange(2 * mine[0].start, 2 * mine[0].stop)
     # In the whole the unknowns are shuffled: a rank's are not next to each other.
-    places = np.argsort(draw.permutation(N // 2))[vector // 2] * 2 + vector % 2, draw.permutation(M)[mine[1]]
+    shuffled = np.sort(draw.permutation(N // 2)[mine[0]])
+    places = (2 * shuffled[:, None] + [0, 1]).ravel(), np.sort(draw.permutation(M)[mine[1]])
     whole = some_operator(2)
     for operator in (whole, of_seasons([whole, some_operator(3)], 12)):
         part = scattered_operator(operator if ranks.rank == 0 else None, places, ranks)
         assert isinstance(part.matrix, Rows)
-        back = gathered_operator(part, places, ranks)
+        stretched = Stretched(places, ranks)
+        back = operator_of(parts_of(part)[0], stretched.of(parts_of(part)[1]))
         where = Cells(vector % 2, np.zeros_like(vector), vector // 2, 1.0 + vector % 3)
         lumped = replace(part, cells=where, border=None)
         every = np.arange(N)
@@ -62,7 +70,7 @@ def main() -> None:
         counts = [ranks.total(np.array([float(own)]))[0] for _, own in lumping.lumped_levels(where, ranks.comm)]
         assert counts == [lump.shape[1] for lump, _ in levels] == [30, 16]  # columns of two ranks are lumped as well
         compare(replace(operator, border=None), lumped, places[0], draw)
-        assert (back == operator) if ranks.rank == 0 else (back is None)
+        assert back == stretch_of(operator, stretched)
         compare(operator, part, places[0], draw)
 
     around = np.arange(4 * 6 * 12).reshape(4, 6, 12)
