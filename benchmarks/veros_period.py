@@ -15,7 +15,7 @@ from rich.table import Table
 
 import spinup
 from benchmarks.measure import timed
-from spinup import veros_map
+from spinup import veros_setup
 from spinup.run import Progress
 
 REPEATS = 15
@@ -33,7 +33,7 @@ def bare_loop(model):
         model._setup.step(state)
         return {name: getattr(state.variables, name) for name in carry}, None
 
-    with veros_map._traceable():
+    with veros_setup.traceable():
         loop = jax.jit(lambda carry: jax.lax.scan(body, carry, None, length=model.period.steps)[0])
         return loop.lower(model.start()).compile()
 

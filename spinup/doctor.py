@@ -70,7 +70,7 @@ def _jax_float64() -> str:
 
 
 def _veros() -> str:
-    from spinup.veros_map import setup_class
+    from spinup.veros_setup import setup_class
 
     return setup_class("acc_basic").__name__
 

@@ -11,19 +11,19 @@ import numpy as np
 
 from solvers import StepOperator
 from solvers.fused import is_jax
-from spinup.compilation import use_compilation_cache
+from spinup.compilation import Compiled, double_precision, name_of, use_compilation_cache
 from spinup.device_layout import DeviceLayout, shardings_of
-from spinup.devices import check_devices
 from spinup.distributed.groups import Groups, unfailing
 from spinup.distributed.ranks import within_model
 from spinup.distributed.split import Split
 from spinup.distributed.stretches import places_of
 from spinup.errors import ModelFailure, SpinupError, UsageError
+from spinup.given_variables import GivenVariables
 from spinup.local_step import Derivative, Differences, Linearised, Shared, StepJacobian
 from spinup.maps import Content, DiagnosticSpec, checked_control_variates, parted
 from spinup.patch import Patch
-from spinup.state import Coordinate, Fields, Layout, State, Variable
-from spinup.suggest import did_you_mean
+from spinup.state import Fields, Layout, State
+from spinup.structure import Structure
 from spinup.tangent import JaxTangent
 
 T = TypeVar("T")
@@ -128,12 +128,12 @@ class FunctionMap:
         if not years > 0:
             raise UsageError(f"years={years!r}: an evaluation must take a positive number of model years")
         self.years = float(years)
-        self._function_name = _name_of(function)
+        self._function_name = name_of(function)
         self.name = name or self._function_name
         if jit:
-            _double_precision()
-        self._shelf = _Shelf(start)
-        self._jax = jit or any(is_jax(value) for value in self._shelf.values.values())
+            double_precision()
+        self._structure = Structure(start)
+        self._jax = jit or any(is_jax(value) for value in self._structure.values.values())
         self._jit = jit
         self._tendency, self._jvp = tendency, jvp
         self._bare_function = function
@@ -143,24 +143,17 @@ class FunctionMap:
         self._step, self._steps = step, _checked_steps(tendency, step, steps)
         self.has_operator = tendency is not None or step is not None
         if self._jax:
-            _double_precision()
-        self._shardings = shardings_of(self._shelf.values) if self._jax else {}
-        self._function = _Compiled(function) if jit else function
-        self._start = {n: self._own(n, value) for n, value in self._shelf.values.items()}
-        self._accelerate = self._check_accelerate(accelerate)
-        self._options = {"mask": mask, "volume": volume, "bounds": bounds, "scale": scale, "dims": dims}
-        for option, given in {**self._options, "units": units, "long_names": long_names}.items():
-            if isinstance(given, Mapping):
-                self._check_names(given, option)
-        self._units, self._long_names = dict(units or {}), dict(long_names or {})
-        self._coords = {
-            k: c if isinstance(c, Coordinate) else Coordinate((k,), np.asarray(c)) for k, c in (coords or {}).items()
-        }
-        self._masks = {n: self._mask(n) for n in self._start}
-        self.conserved = self._check_conserved(conserved)
+            double_precision()
+        self._shardings = shardings_of(self._structure.values) if self._jax else {}
+        self._function = Compiled(function) if jit else function
+        self._start = {n: self._own(n, value) for n, value in self._structure.values.items()}
+        by_option = {"mask": mask, "volume": volume, "bounds": bounds, "scale": scale, "dims": dims}
+        self._given = GivenVariables(self._start, accelerate, by_option, units or {}, long_names or {}, coords or {})
+        self._accelerate, self._masks = self._given.accelerate, self._given.masks
+        self.conserved = self._given.totals(conserved)
         self.diagnostics, self._diagnose = parted(diagnostics)
         self.control_variates = checked_control_variates(control_variates, self.diagnostics)
-        self._check_start()
+        self._given.check_start()
 
     # --- what a map is ---------------------------------------------------------------------------
 
@@ -301,7 +294,7 @@ class FunctionMap:
         tangent = JaxTangent(self._by_name(step, who), self._accelerate) if whole else None
         if tangent is not None and not tangent.exists_at(self._start):
             tangent = None
-        compiled = _Compiled(step) if self._jit else step
+        compiled = Compiled(step) if self._jit else step
 
         def linearise(state: State) -> Linearised:
             at = {name: self._own(name, state[name]) for name in self._start}
@@ -318,7 +311,7 @@ class FunctionMap:
 
     def _by_name(self, function: Callable[[Any], Any], who: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
         """A function of the state as one of its values by name."""
-        return lambda values: self._shelf.flatten_like_start(function(self._shelf.nested(values)), who)
+        return lambda values: self._structure.flatten_like_start(function(self._structure.nested(values)), who)
 
     @cached_property
     def has_tangent(self) -> bool:
@@ -342,15 +335,15 @@ class FunctionMap:
         else:
             still = {n: self._own(n, np.zeros_like(value)) for n, value in self._start.items()}
             try:
-                returned = self._jvp(self._nested(state), self._shelf.nested(still | changes))
+                returned = self._jvp(self._nested(state), self._structure.nested(still | changes))
             except NUMERICAL_ERRORS as error:
                 raise ModelFailure(f"jvp of {self.name} raised {type(error).__name__}: {error}") from error
-            found = self._shelf.flatten_like_start(returned, f"jvp of {self.name}")
+            found = self._structure.flatten_like_start(returned, f"jvp of {self.name}")
         return self.fields(found)
 
     def prepare(self) -> None:
         """Compile the function, if it is to be. Raises UsageError where JAX cannot."""
-        if isinstance(self._function, _Compiled):
+        if isinstance(self._function, Compiled):
             self._function.prepare(self._nested(self._start))
 
     def evaluate(self, state: State) -> State:
@@ -367,10 +360,10 @@ class FunctionMap:
             returned = function(self._nested(state))
         except NUMERICAL_ERRORS as error:
             raise ModelFailure(f"{who} raised {type(error).__name__}: {error}") from error
-        out = self._shelf.flatten_like_start(returned, who)
+        out = self._structure.flatten_like_start(returned, who)
         result = {}
         for name, value in out.items():
-            self._check_returned(name, value, who)
+            self._given.check_returned(name, value, who)
             result[name] = value if is_jax(value) else np.array(value)
         if not self._finite_on_device(result):
             for name in result:
@@ -400,15 +393,11 @@ class FunctionMap:
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Dimension names of a variable: those given, or name_0, name_1, …"""
-        given = self._option("dims", name)
-        rank = self._start[name].ndim
-        if given is not None and (len(given) == rank or isinstance(self._options["dims"], Mapping)):
-            return tuple(given)
-        return tuple(f"{name}_{i}" for i in range(rank))
+        return self._given.dims(name)
 
     def attrs(self, name: str) -> dict[str, str]:
         """Units and long name of a variable of the full state."""
-        return {"units": self._units.get(name, "1"), "long_name": self._long_names.get(name, name)}
+        return self._given.attrs(name)
 
     def describe(self) -> dict[str, Any]:
         """Settings that define the map: JSON types only."""
@@ -434,7 +423,7 @@ class FunctionMap:
 
     @cached_property
     def layout(self) -> Layout:
-        return Layout(tuple(self._variable(name) for name in self._accelerate), self._coords)
+        return self._given.layout
 
     def on_devices(self) -> "FunctionMap | None":
         """The same map whose vectors stay on the devices that the state is on; None where that is the host's memory."""
@@ -446,158 +435,8 @@ class FunctionMap:
         model.layout = DeviceLayout(self.layout.variables, self.layout.coords, shardings=own)
         return model
 
-    # --- the variables ---------------------------------------------------------------------------
-
-    def _variable(self, name: str) -> Variable:
-        scale = self._option("scale", name)
-        return Variable(
-            name,
-            self.dims(name),
-            self._masks[name],
-            self._volume(name),
-            units=self._units.get(name, "1"),
-            long_name=self._long_names.get(name, ""),
-            scale=1.0 if scale is None else float(scale),
-            bounds=self._bounds(name),
-            volume_units="1" if self._options["volume"] is None else "m3",
-        )
-
-    def _option(self, option: str, name: str) -> Any:
-        """What was given for one variable: by name, or for all of them."""
-        given = self._options[option]
-        return given.get(name) if isinstance(given, Mapping) else given
-
-    def _mask(self, name: str) -> np.ndarray:
-        """Ocean cells of any variable. A mask for all applies to a carried variable where it fits."""
-        given, shape = self._option("mask", name), self._start[name].shape
-        fits = given is not None and np.shape(given) == shape
-        if given is None or (not fits and name not in self._accelerate):
-            return np.ones(shape, dtype=bool)
-        if not fits:
-            raise UsageError(self._wrong_shape("mask", name, np.shape(given)))
-        mask = np.asarray(given)
-        if mask.dtype != bool:
-            mask = mask > 0.5
-        if not mask.any():
-            raise UsageError(f"mask of {name!r} has no ocean cell: it must be True in the ocean")
-        return mask
-
-    def _volume(self, name: str) -> np.ndarray:
-        given, shape = self._option("volume", name), self._start[name].shape
-        if given is None:
-            return np.ones(shape)
-        if np.shape(given) != shape:
-            raise UsageError(self._wrong_shape("volume", name, np.shape(given)))
-        volume = np.asarray(given, dtype=np.float64)
-        inside = volume[self._masks[name]]
-        if not (np.isfinite(inside).all() and (inside > 0).all()):
-            raise UsageError(f"volume of {name!r} must be positive in every ocean cell (smallest: {inside.min():g})")
-        return volume
-
-    def _bounds(self, name: str) -> tuple[float, float] | None:
-        given = self._option("bounds", name)
-        if given is None:
-            return None
-        try:
-            low, high = given
-        except (TypeError, ValueError):
-            raise UsageError(f"bounds of {name!r} are {given!r}: give a pair (low, high), None for no limit") from None
-        low, high = -np.inf if low is None else float(low), np.inf if high is None else float(high)
-        if not low < high:
-            raise UsageError(f"bounds of {name!r} are ({low:g}, {high:g}): the first must be below the second")
-        return low, high
-
-    # --- checks ----------------------------------------------------------------------------------
-
-    def _check_accelerate(self, names: Iterable[str] | None) -> tuple[str, ...]:
-        floating = [n for n, value in self._start.items() if np.issubdtype(value.dtype, np.floating)]
-        wanted = floating if names is None else names
-        chosen = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-        self._check_names(chosen, "accelerate")
-        for name in chosen:
-            if name not in floating:
-                raise UsageError(
-                    f"cannot accelerate {name!r}: its type is {self._start[name].dtype}; "
-                    "make it floating-point or carry it"
-                )
-        if len(set(chosen)) < len(chosen):
-            raise UsageError(f"accelerate names a variable twice: {', '.join(chosen)}")
-        if not chosen:
-            raise UsageError("there is nothing to accelerate: the start needs a floating-point variable")
-        return chosen
-
-    def _check_names(self, names: Iterable[str], option: str) -> None:
-        for name in names:
-            if name not in self._start:
-                raise UsageError(
-                    f"{option}: the state has no variable {name!r}{did_you_mean(name, self._start)}; "
-                    f"it has {', '.join(self._start)}"
-                )
-
-    def _check_conserved(self, groups: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
-        seen: set[str] = set()
-        checked = []
-        for group in groups:
-            if isinstance(group, str):
-                raise UsageError(f"conserved={groups!r} must be groups of names: write (({group!r},),)")
-            names = tuple(group)
-            self._check_names(names, "conserved")
-            for name in names:
-                if name not in self._accelerate:
-                    raise UsageError(
-                        f"conserved: {name!r} is carried; a total can only be kept of accelerated variables"
-                    )
-                if name in seen:
-                    raise UsageError(f"conserved: {name!r} is named twice; a variable belongs to one total")
-                seen.add(name)
-            units = {self._units.get(name, "1") for name in names}
-            if len(units) > 1:
-                raise UsageError(f"conserved: {', '.join(names)} cannot be added up, their units are {sorted(units)}")
-            checked.append(names)
-        return tuple(checked)
-
-    def _check_start(self) -> None:
-        for name, value in self._start.items():
-            rank = len(self.dims(name))
-            if rank != value.ndim:
-                raise UsageError(f"dims of {name!r} are {self.dims(name)}, but it has {value.ndim} dimensions")
-            bad = self._not_finite(name, value)
-            if bad is not None:
-                raise UsageError(f"start: {bad}; give a finite value, or leave the cell out with `mask`")
-        for v in self.layout.variables:
-            if not (np.isfinite(v.scale) and v.scale > 0):
-                raise UsageError(f"scale of {v.name!r} is {v.scale:g}: it must be positive")
-            low, high = v.bounds or (-np.inf, np.inf)
-            value = np.asarray(self._start[v.name])
-            beyond = v.mask & ~((value >= low) & (value <= high))
-            if beyond.any():
-                raise UsageError(
-                    f"start: {v.name} is {value[beyond][0]:g} at {self._where(v.name, beyond)}, "
-                    f"outside its bounds ({low:g}, {high:g}); mend the start or the bounds"
-                )
-
-    def _check_returned(self, name: str, value: Any, who: str) -> None:
-        wanted = self._start[name]
-        shape = getattr(value, "shape", None)
-        if shape is None:
-            value = np.asarray(value)
-            shape = value.shape
-        if shape != wanted.shape:
-            raise UsageError(
-                f"{who} returned {name!r} with shape {shape}, it was given {wanted.shape}: "
-                "it must leave every shape as it is"
-            )
-        if value.dtype != wanted.dtype:
-            remedy = "make the start of that type, or convert the result"
-            if value.dtype == np.float32 and wanted.dtype == np.float64:
-                remedy = (
-                    "if it is a JAX function, pass jit=True or call jax.config.update('jax_enable_x64', True) "
-                    "before any array is made"
-                )
-            raise UsageError(f"{who} returned {name!r} as {value.dtype}, it was given {wanted.dtype}: {remedy}")
-
     def _check_finite(self, name: str, value: Any, who: str) -> None:
-        bad = self._not_finite(name, value)
+        bad = self._given.not_finite(name, value)
         if bad is not None:
             raise ModelFailure(f"{who} returned a state in which {bad}")
 
@@ -607,32 +446,6 @@ class FunctionMap:
             return False
         values = {n: self._placed(n, v) for n, v in state.items() if np.issubdtype(v.dtype, np.inexact)}
         return bool(self._all_finite({n: self._sea[n] for n in values}, values))
-
-    def _not_finite(self, name: str, value: Any) -> str | None:
-        """Words for the first ocean cell that is not finite, or None."""
-        if not np.issubdtype(value.dtype, np.inexact):
-            return None
-        if is_jax(value):
-            import jax.numpy as jnp
-
-            if bool(jnp.isfinite(value).all()):  # on the device: the whole field need not come to the host
-                return None
-            value = np.asarray(value)
-        bad = self._masks[name] & ~np.isfinite(value)
-        if not bad.any():
-            return None
-        more = f" (first of {int(bad.sum())} values that are not finite)" if bad.sum() > 1 else ""
-        return f"{name} is {value[bad][0]} at {self._where(name, bad)}{more}"
-
-    def _where(self, name: str, cells: np.ndarray) -> str:
-        index = np.argwhere(cells)[0]
-        return ", ".join(f"{d}={i}" for d, i in zip(self.dims(name), index, strict=True)) or "the one value it has"
-
-    def _wrong_shape(self, option: str, name: str, shape: tuple[int, ...]) -> str:
-        return (
-            f"{option} has shape {shape}, but {name!r} has {self._start[name].shape}: "
-            f"give {option}={{{name!r}: …}} of the variable's shape"
-        )
 
     # --- to and from the function ----------------------------------------------------------------
 
@@ -684,118 +497,7 @@ class FunctionMap:
 
     def _nested(self, state: State) -> Any:
         """The structure the function knows, of arrays that it may write into."""
-        return self._shelf.nested({name: self._own(name, state[name]) for name in self._start})
-
-
-class _Shelf:
-    """The structure of a state: a plain dict of arrays, one array, or a JAX pytree, by dotted names."""
-
-    def __init__(self, start: Any) -> None:
-        self._treedef: Any = None
-        self._bare = _is_array(start)
-        if self._bare:
-            self.values: dict[str, Any] = {"x": _array("x", start)}
-            return
-        if isinstance(start, Mapping) and all(isinstance(k, str) and _is_array(v) for k, v in start.items()):
-            self.values = {name: _array(name, value) for name, value in start.items()}
-        else:
-            leaves, self._treedef = _flatten(start)
-            self.values = {name: _array(name, value) for name, value in leaves}
-            if len(self.values) < len(leaves):
-                raise UsageError("start: two variables have the same dotted name; rename one of them")
-        if not self.values:
-            raise UsageError("start holds no array: give a dictionary of arrays by name")
-
-    def nested(self, values: State) -> Any:
-        """Values by name in the structure of the start."""
-        if self._bare:
-            return values["x"]
-        if self._treedef is None:
-            return dict(values)
-        import jax
-
-        return jax.tree_util.tree_unflatten(self._treedef, list(values.values()))
-
-    def flatten_like_start(self, returned: Any, who: str) -> dict[str, Any]:
-        """What the function returned, by name in the order of the start. UsageError where names differ."""
-        if self._bare:
-            if not _is_array(returned):
-                raise UsageError(f"{who} returned {type(returned).__name__}: it must return one array")
-            return {"x": returned}
-        if self._treedef is None:
-            if not isinstance(returned, Mapping):
-                raise UsageError(f"{who} returned {type(returned).__name__}: it must return a dictionary of arrays")
-            out = dict(returned)
-        else:
-            out = dict(_flatten(returned)[0])
-        for name in self.values:
-            if name not in out:
-                raise UsageError(f"{who} returned no {name!r}{did_you_mean(name, set(out) - set(self.values))}")
-        for name in out:
-            if name not in self.values:
-                raise UsageError(f"{who} returned {name!r}, which the start does not have: add it to the start")
-        return {name: out[name] for name in self.values}
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray | np.generic | float | int) or (
-        hasattr(value, "dtype") and hasattr(value, "shape")
-    )
-
-
-def _array(name: str, value: Any) -> Any:
-    array = value if is_jax(value) else np.asarray(value)
-    if array.dtype == object or array.dtype.kind in "USmM":
-        raise UsageError(f"start: {name!r} is of type {array.dtype}, not a number: leave it out of the state")
-    return array
-
-
-def _double_precision() -> None:
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    check_devices()
-
-
-class _Compiled:
-    """A function under `jax.jit`; `prepare` compiles it ahead of the first call."""
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        import jax
-
-        self._name = _name_of(function)
-        self._jitted = jax.jit(function)
-        self._call: Callable[[Any], Any] = self._jitted
-
-    def prepare(self, state: Any) -> None:
-        self._call = self._told(lambda: self._jitted.lower(state).compile())
-
-    def __call__(self, state: Any) -> Any:
-        return self._told(lambda: self._call(state))
-
-    def _told(self, attempt: Callable[[], Any]) -> Any:
-        import jax
-
-        try:
-            return attempt()
-        except (jax.errors.TracerArrayConversionError, jax.errors.ConcretizationTypeError) as error:
-            raise UsageError(
-                f"{self._name} cannot be compiled by JAX: write it with jax.numpy, or pass jit=False "
-                f"({str(error).splitlines()[0]})"
-            ) from error
-
-
-def _flatten(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
-    import jax
-
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(tree)
-    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves], treedef
-
-
-def _name_of(function: Any) -> str:
-    inner = getattr(function, "func", function)  # functools.partial
-    name = getattr(inner, "__name__", type(inner).__name__)
-    return "function" if name == "<lambda>" else name
+        return self._structure.nested({name: self._own(name, state[name]) for name in self._start})
 
 
 def _checked_steps(tendency: Any, step: Any, steps: Any) -> int:

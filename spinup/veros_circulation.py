@@ -21,9 +21,14 @@ def no_balance(settings: Any) -> str:
     return ", ".join(name for name, there in lacking.items() if there)
 
 
+def without_halo(array: Any) -> Any:
+    """A field (x, y, ...), NumPy's or JAX's, without its halo."""
+    return array[GHOST:-GHOST, GHOST:-GHOST]
+
+
 def interior(array: Any) -> np.ndarray:
-    """A field (x, y, ...) without its halo, as (..., y, x)."""
-    return np.asarray(array)[GHOST:-GHOST, GHOST:-GHOST].T
+    """The same as NumPy's, (..., y, x)."""
+    return np.asarray(without_halo(np.asarray(array))).T
 
 
 def halo_off(array: Any) -> np.ndarray:

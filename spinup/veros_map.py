@@ -5,18 +5,11 @@ taken out while it is traced: the `if` on a traced value in `sanity_check` (a bl
 end of the period instead, and so is one that stays finite), and the diagnostics, which write files.
 """
 
-import contextlib
-import importlib
-import importlib.util
-import inspect
 import os
-import sys
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,7 +20,6 @@ from solvers.seasons import of_seasons
 from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, layers_of
 from spinup.compilation import use_compilation_cache
 from spinup.convection import stably_stratified
-from spinup.devices import check_devices
 from spinup.distributed.groups import Groups, unfailing
 from spinup.distributed.on_ranks import OnRanks
 from spinup.distributed.ranks import several
@@ -40,10 +32,11 @@ from spinup.patch import Patch
 from spinup.period import Period, parse_period
 from spinup.state import Coordinate, Fields, Layout, State, Variable
 from spinup.suggest import did_you_mean
-from spinup.veros_circulation import GHOST, c_grid, halo_off, interior, no_balance
+from spinup.veros_circulation import GHOST, c_grid, halo_off, interior, no_balance, without_halo
 from spinup.veros_diagnostics import FORCING, Over, available, contents, make_diagnose, make_fluxes
-from spinup.veros_operator import FORWARD_EULER, Coefficients, probes, step_operator, vertical_mixing
-from spinup.veros_slopes import Slopes, none_held, slope_shares, slopes_held
+from spinup.veros_operator import Coefficients, probes, step_operator, vertical_mixing
+from spinup.veros_response import Respond, make_respond
+from spinup.veros_setup import setup_class, traceable
 
 GHOST_DIMS = ("xt", "yt", "xu", "yu")
 TIMESTEPS = "timesteps"
@@ -61,127 +54,6 @@ TRACERS: dict[str, dict[str, Any]] = {
     "temp": {"standard_name": "sea_water_conservative_temperature", "scale": 1.0, "bounds": (-3.0, 45.0)},
     "salt": {"standard_name": "sea_water_absolute_salinity", "scale": 1.0, "bounds": (0.0, 50.0)},
 }
-
-
-def configure_veros() -> None:
-    """Set Veros' runtime: JAX, float64, no files. Must come before any `veros.core` import."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    if several() is None:
-        use_compilation_cache()
-    check_devices()
-    from veros import runtime_settings as rs
-
-    wanted = {
-        "backend": "jax",
-        "float_type": "float64",
-        "linear_solver": "scipy_jax",
-        "diskless_mode": True,
-        "use_special_tdma": False,  # the compiled extension does not load under JAX 0.10
-    }
-    if "veros.core" in sys.modules:
-        wrong = [f"{k}={getattr(rs, k)!r}" for k, v in wanted.items() if getattr(rs, k) != v]
-        if wrong:
-            raise UsageError(
-                f"Veros was imported with {', '.join(wrong)} before spinup could set it: import spinup first, "
-                "or import spinup.veros_map at the top of the setup file"
-            )
-        return
-    for name, value in wanted.items():
-        setattr(rs, name, value)
-    _quiet_veros()
-
-
-def _quiet_veros() -> None:
-    """Veros logs to stdout at level info, and sends every Python warning there too: it gets stderr, warnings stay."""
-    import veros
-    from veros.logs import setup_logging
-
-    showwarning = warnings.showwarning
-    veros.logger.debug("")  # the first use of the logger sets it up; ours must come after
-    setup_logging(loglevel=os.environ.get("VEROS_LOGLEVEL", "warning"), stream_sink=sys.stderr)
-    warnings.showwarning = showwarning
-
-
-configure_veros()
-
-
-def setup_class(setup: Any) -> type:
-    """The VerosSetup subclass meant by `setup`: a class, a function that returns one (called once Veros'
-    runtime is set), the name of an installed setup, or a file."""
-    from veros import VerosSetup
-
-    if inspect.isfunction(setup):
-        setup = setup()
-    if inspect.isclass(setup):
-        if not issubclass(setup, VerosSetup):
-            raise UsageError(f"{setup.__name__} is not a Veros setup: it must subclass veros.VerosSetup")
-        return setup
-    name = os.fspath(setup)
-    module = _import_file(Path(name)) if name.endswith(".py") else _import_installed(name)
-    classes = [
-        c
-        for c in vars(module).values()
-        if inspect.isclass(c) and issubclass(c, VerosSetup) and c.__module__ == module.__name__
-    ]
-    if len(classes) != 1:
-        found = ", ".join(c.__name__ for c in classes) or "none"
-        raise UsageError(f"{name} must define exactly one subclass of veros.VerosSetup (found: {found})")
-    return classes[0]
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise UsageError(f"setup file {path} does not exist")
-    spec = importlib.util.spec_from_file_location(f"spinup_setup_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"setup file {path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"setup file {path} does not import: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _import_installed(name: str) -> ModuleType:
-    import pkgutil
-
-    import veros.setups
-
-    known = [m.name for m in pkgutil.iter_modules(veros.setups.__path__)]
-    if name not in known:
-        raise UsageError(
-            f"no installed Veros setup is called {name!r}{did_you_mean(name, known)}; installed: {', '.join(known)}"
-        )
-    return importlib.import_module(f"veros.setups.{name}.{name}")
-
-
-@contextlib.contextmanager
-def _traceable() -> Iterator[None]:
-    """Let `VerosSetup.step` be traced: its sanity check, and whether a surface pressure is the first one, are a Python
-    `if` each on a traced value."""
-    from veros.core import external, numerics
-
-    check, solve_pressure = numerics.sanity_check, external.solve_pressure
-
-    def solve(state: Any) -> None:
-        import jax.numpy as jnp
-
-        vs = state.variables
-        step = vs.itt
-        vars(vs)["itt"] = 1  # assigned as an attribute it would be traced, too
-        solve_pressure(state)
-        vars(vs)["itt"] = step
-        vs.psi = jnp.where(step == 0, vs.psi[..., vs.taup1, None], vs.psi)  # the first one holds at all time levels
-
-    numerics.sanity_check, external.solve_pressure = lambda state: True, solve
-    try:
-        yield
-    finally:
-        numerics.sanity_check, external.solve_pressure = check, solve_pressure
 
 
 class VerosMap:
@@ -669,7 +541,7 @@ class VerosMap:
             self._setup.step(state)
             return {name: getattr(state.variables, name) for name in carry}
 
-        with _traceable():
+        with traceable():
             markov = jax.lax.fori_loop(0, steps, body, dict(markov))
         return self._canonical(markov)
 
@@ -721,58 +593,8 @@ class VerosMap:
         return bool(self._template.settings.enable_cyclic_x)
 
     @cached_property
-    def _respond(self) -> Any:
-        """The change of the accelerated tracers after one forward-Euler step, for many perturbations, and the mixing
-        coefficients and density slopes of the unperturbed step; compiled."""
-        import jax
-        import jax.numpy as jnp
-        from veros.core import density
-
-        @jax.jit  # traced once, for the unperturbed step and the others
-        def one_step(markov: State, held: Slopes, shares: Slopes) -> tuple[Any, Coefficients, Slopes]:
-            state = self._veros_state(markov)
-            settings, vs = state.settings, state.variables
-            tracers = [jnp.take(getattr(vs, n), vs.tau, axis=-1) for n in ("salt", "temp")]
-            slopes = {
-                "drho_dtemp": density.get_drhodT(state, *tracers, jnp.abs(vs.zt)),
-                "drho_dsalt": density.get_drhodS(state, *tracers, jnp.abs(vs.zt)),
-            }
-            usual = settings.AB_eps
-            with settings.unlock():
-                settings.AB_eps = FORWARD_EULER
-            try:
-                with _traceable(), slopes_held(held, shares) as own:
-                    self._setup.step(state)
-            finally:
-                with settings.unlock():
-                    settings.AB_eps = usual
-            mixing = {"kappaH": vs.kappaH, "kappaM": vs.kappaM}
-            mixing["K_33"] = vs.K_33 if settings.enable_neutral_diffusion else jnp.zeros_like(vs.kappaH)
-            after = [jnp.take(getattr(vs, n), vs.tau, axis=-1) for n in self._accelerate]
-            coefficients = {
-                name: _interior(jnp.broadcast_to(value, vs.maskT.shape)).T for name, value in (mixing | slopes).items()
-            }
-            return jnp.stack([_interior(a).T for a in after]), coefficients, own
-
-        @jax.jit
-        def respond(markov: State, perturbations: Any) -> tuple[Any, Coefficients]:
-            state = self._veros_state(markov)
-            shares = slope_shares(state)
-            base, coefficients, held = one_step(markov, *none_held(state, shares))
-
-            def change(perturbation: Any) -> Any:
-                other = dict(markov)
-                for name, field in zip(self._accelerate, perturbation, strict=True):
-                    other[name] = other[name] + self._share(field)[..., None]
-                return one_step(other, held, shares)[0] - base
-
-            return jax.lax.map(change, perturbations), coefficients
-
-        def host(markov: State, perturbations: Any) -> tuple[np.ndarray, Coefficients]:
-            changes, coefficients = respond(markov, perturbations)
-            return np.asarray(changes), {name: np.asarray(value) for name, value in coefficients.items()}
-
-        return host
+    def _respond(self) -> Respond:
+        return make_respond(self._setup, self._veros_state, self._accelerate, self._share)
 
     def _canonical(self, markov: State) -> State:
         """Roll the time levels so that taum1, tau, taup1 are 0, 1, 2."""
@@ -815,9 +637,4 @@ def _plain(value: Any) -> Any:
 
 def _at_tau(state: State, names: Iterable[str]) -> Fields:
     """Tracers on the grid, (zt, yt, xt), at the current time level."""
-    return {name: np.asarray(_interior(state[name])[..., LEVELS["tau"]]).T for name in names}
-
-
-def _interior(array: Any) -> Any:
-    """Without the halo of the two horizontal dimensions in front."""
-    return array[GHOST:-GHOST, GHOST:-GHOST]
+    return {name: np.asarray(without_halo(state[name])[..., LEVELS["tau"]]).T for name in names}
