@@ -22,6 +22,7 @@ from benchmarks.measure import on_ranks
 from benchmarks.record import write_rows
 from spinup.distributed.groups import Groups, divided
 from spinup.distributed.ranks import everyone, in_group
+from spinup.stopping import StopFlag
 
 RESULTS = Path(__file__).parent / "results" / "groups.json"
 CASE, MEMBERS, RANKS, REPEATS = "acc-coarse", 4, 2, 5
@@ -51,7 +52,9 @@ def measured(members: int) -> dict[str, Any] | None:
         alone, spread = spinup.Ensemble(model, members), spinup.Ensemble(model, members)
         spread.on_groups(groups)
         groups.have(WithClock(model))
-        row = groups.led(lambda: {"members": members, "ranks": groups.number, **timed(alone, spread, groups)})
+        row = groups.led(
+            lambda: {"members": members, "ranks": groups.number, **timed(alone, spread, groups)}, StopFlag(print)
+        )
     return row if ranks is not None and ranks.rank == 0 else None
 
 

@@ -178,7 +178,7 @@ def _start(
     other = None if restart else _read_start(start)
     progress.note(f"building {case.name}")
     with built_on(ranks, case, groups, progress.note) as (model, spread):
-        return led(spread, lambda: _begin(model, chosen, header, other, start, path, progress, flag, change))
+        return led(spread, lambda: _begin(model, chosen, header, other, start, path, progress, flag, change), flag)
 
 
 def _begin(
@@ -257,7 +257,7 @@ def resume(
         stored_case(store.header, case, progress) as found,
         built_on(ranks, found, groups, progress.note) as (model, spread),
     ):
-        return led(spread, lambda: _go_on(model, of_map(model, store), changes, progress, flag))
+        return led(spread, lambda: _go_on(model, of_map(model, store), changes, progress, flag), flag)
 
 
 def _go_on(

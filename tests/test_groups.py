@@ -108,6 +108,17 @@ def test_a_rank_that_is_killed_ends_all_and_the_run_goes_on(alone, tmp_path):
 
 
 @on_ranks_only
+def test_a_signal_to_any_rank_stops_the_run(alone, tmp_path):
+    run = tmp_path / "run"
+    done = spinup_on(2, "run", MEMBERS, "--out", run, SPINUP_TEST_TERM="3:6")  # a member of the second rank
+    assert done.returncode == 5, done.stderr
+    assert spinup.open(run).sizes["evaluation"] == 7
+    done = spinup_on(2, "resume", run)
+    assert done.returncode == 0, done.stderr
+    assert_same_numbers(alone, run)
+
+
+@on_ranks_only
 @pytest.mark.parametrize(
     ("ranks", "words", "message"),
     [

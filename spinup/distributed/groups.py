@@ -14,6 +14,7 @@ import numpy as np
 
 from spinup.distributed.ranks import Ranks, portable, within_model
 from spinup.errors import UsageError
+from spinup.stopping import StopFlag
 
 POLL = 0.001  # seconds
 
@@ -31,6 +32,7 @@ class Groups:
         self._number, self._leads = across.size, across.rank == 0
         self._comm = pkl5.Intracomm(across.comm)  # arrays as they are, of any size
         self._model: Any = None
+        self._flag: StopFlag | None = None
 
     @property
     def number(self) -> int:
@@ -56,11 +58,16 @@ class Groups:
             self._comm.send((method, _on_host(shares[number])), number)
         found = attempted(self._model, method, shares[0], self.ranks)
         for number in range(1, self._number):
-            found += self._received(number)
+            values, stop = self._received(number)
+            found += values
+            if stop and self._flag is not None:
+                self._flag.requested = True
         return found
 
-    def led(self, work: Callable[[], T]) -> T:
-        """What work by the first group gives, or raises, on all ranks; the others do what it asks of them meanwhile."""
+    def led(self, work: Callable[[], T], flag: StopFlag) -> T:
+        """What work by the first group gives, or raises, on all ranks; the others do what it asks of them meanwhile,
+        and tell it where they were asked to stop. flag: whether this process was, which is what work goes by."""
+        self._flag = flag
         if self._leads:
             return self._ended(work)
         while True:
@@ -68,10 +75,11 @@ class Groups:
             if method is None:
                 if isinstance(given, BaseException):
                     raise given
-                answer: T = given
-                return answer
+                end: T = given
+                return end
             found = attempted(self._model, method, given, self.ranks)
-            self._comm.send([portable(v) if isinstance(v, Exception) else _on_host(v) for v in found], 0)
+            answer = [portable(v) if isinstance(v, Exception) else _on_host(v) for v in found]
+            self._comm.send((answer, flag.requested), 0)
 
     def _received(self, number: int) -> Any:
         """What comes from a group; MPI would wait for it by asking all the time, on a core that others can use."""
@@ -101,9 +109,9 @@ def unfailing(found: list[Any]) -> list[Any]:
     return found
 
 
-def led(groups: Groups | None, work: Callable[[], T]) -> T:
+def led(groups: Groups | None, work: Callable[[], T], flag: StopFlag) -> T:
     """`Groups.led`, where there are several groups."""
-    return work() if groups is None else groups.led(work)
+    return work() if groups is None else groups.led(work, flag)
 
 
 def attempted(model: Any, method: str, arguments: Sequence[tuple[Any, ...]], ranks: Ranks | None = None) -> list[Any]:

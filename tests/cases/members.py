@@ -1,7 +1,7 @@
 """An ensemble for the tests of groups of ranks: each member a linear map under a noise of its own.
 
 $SPINUP_TEST_FAIL ("2:3,2:4") names members and their periods that blow up; $SPINUP_TEST_BREAK those in which the code
-has a mistake; $SPINUP_TEST_DIE those in which the process is killed.
+has a mistake; $SPINUP_TEST_DIE those in which the process is killed, $SPINUP_TEST_TERM those in which it is to stop.
 """
 
 import os
@@ -21,6 +21,8 @@ def period(state):
     here = f"{int(state['seed'])}:{int(state['period'])}"
     if here in os.environ.get("SPINUP_TEST_DIE", "").split(","):
         os.kill(os.getpid(), signal.SIGKILL)
+    if here in os.environ.get("SPINUP_TEST_TERM", "").split(","):
+        os.kill(os.getpid(), signal.SIGTERM)
     if here in os.environ.get("SPINUP_TEST_BREAK", "").split(","):
         raise KeyError("a mistake")
     if here in os.environ.get("SPINUP_TEST_FAIL", "").split(","):
