@@ -81,6 +81,14 @@ def firsts_of(mine: int, comm: Any) -> np.ndarray:
 
 def with_columns(rows: Any, columns: np.ndarray, number: int) -> Any:
     """The rows of a sparse matrix with other columns, one for each entry, of so many."""
+    return sparse_rows(rows.data, columns, rows.indptr, number)
+
+
+def sparse_rows(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, columns: int) -> Any:
+    """A sparse array of rows of so many columns, whose indices are no longer than they need be: SciPy would take the
+    longest that it is given."""
     from scipy.sparse import csr_array
 
-    return csr_array((rows.data, columns, rows.indptr), shape=(rows.shape[0], number))
+    kind = np.int32 if max(columns, len(data)) <= np.iinfo(np.int32).max else np.int64
+    parts = data, indices.astype(kind, copy=False), indptr.astype(kind, copy=False)
+    return csr_array(parts, shape=(len(indptr) - 1, columns))

@@ -56,6 +56,7 @@ def test_sparse_matrices_come_back_to_the_bit(tmp_path):
 
 def same_to_the_bit(found, matrix):
     assert found.shape == matrix.shape
+    assert found.indices.dtype == found.indptr.dtype == np.int32
     for part in ("data", "indices", "indptr"):
         np.testing.assert_array_equal(getattr(found, part), getattr(matrix, part))
     assert np.signbit(found.data).tolist() == np.signbit(matrix.data).tolist()

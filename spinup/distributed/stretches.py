@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from solvers.rows import firsts_of
+from solvers.rows import firsts_of, sparse_rows
 from spinup.patch import Patch
 from spinup.state import Layout
 
@@ -80,7 +80,7 @@ class Stretches:
             np.diff(ends[np.concatenate([[0], np.cumsum(of)])]) for ends, of in ((rows.indptr, sent), (starts, got))
         ]
         data, indices = (self._exchanged(part, *entries) for part in (rows.data, rows.indices))
-        return csr_array((data, indices, starts), shape=(len(lengths), rows.shape[1]))
+        return csr_array(sparse_rows(data, indices, starts, rows.shape[1]))
 
     def _asked(self, wanted: np.ndarray, firsts: np.ndarray, known: np.ndarray) -> np.ndarray:
         """What is known of each of the wanted, by the rank that has it: those from its first on."""

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
+from solvers.rows import sparse_rows
+
 #: Of the rows and of the columns of a matrix, by the first word of its name.
 KINDS = {"matrix": (0, 0), "implicit": (0, 0), "response": (0, 1), "source": (1, 0), "balance": (1, 1)}
 
@@ -80,8 +82,8 @@ def _rows(group: Any, number: int, some: slice, columns: int) -> csr_array:
     """These rows of a piece."""
     starts = group["indptr"][number, some.start : some.stop + 1]
     entries = slice(int(starts[0]), int(starts[-1]))
-    parts = (group[name][number, entries] for name in ("data", "indices"))
-    return csr_array((*parts, starts - starts[0]), shape=(len(starts) - 1, columns))
+    data, indices = (group[name][number, entries] for name in ("data", "indices"))
+    return csr_array(sparse_rows(data, indices, starts - starts[0], columns))
 
 
 def _stacked(some: list[csr_array], columns: int) -> csr_array:
@@ -89,9 +91,9 @@ def _stacked(some: list[csr_array], columns: int) -> csr_array:
     if len(some) == 1:
         return some[0]
     lengths = _joined([np.diff(rows.indptr) for rows in some])
-    entries = (_joined([getattr(rows, part) for rows in some]) for part in ("data", "indices"))
+    data, indices = (_joined([getattr(rows, part) for rows in some]) for part in ("data", "indices"))
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    return csr_array((*entries, starts), shape=(len(lengths), columns))
+    return csr_array(sparse_rows(data, indices, starts, columns))
 
 
 def _joined(some: list[np.ndarray]) -> np.ndarray:
