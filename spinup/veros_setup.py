@@ -12,8 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from spinup.compilation import use_compilation_cache
-from spinup.devices import check_devices
+from spinup.compilation import double_precision, use_compilation_cache
 from spinup.distributed.ranks import several
 from spinup.errors import UsageError
 from spinup.suggest import did_you_mean
@@ -21,12 +20,9 @@ from spinup.suggest import did_you_mean
 
 def configure_veros() -> None:
     """Set Veros' runtime: JAX, float64, no files. Must come before any `veros.core` import."""
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
     if several() is None:
         use_compilation_cache()
-    check_devices()
+    double_precision()
     from veros import runtime_settings as rs
 
     wanted = {

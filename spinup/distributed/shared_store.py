@@ -32,7 +32,7 @@ from spinup.store.journal import Record
 from spinup.store.operators import newest_estimate, newest_target, operator_of, parts_of, read_parts, years_of_operator
 from spinup.store.pieces import piece
 from spinup.store.run_store import evaluation_arrays, tangent_arrays
-from spinup.store.tree import LONGEST, Later, are_vectors, read_tree
+from spinup.store.tree import Later, are_vectors, chunk_length, read_tree
 
 T = TypeVar("T")
 
@@ -199,20 +199,22 @@ class SharedStore:
     def _keep_operator(self, name: Callable[[RunStore], str], operator: StepOperator, years: float) -> None:
         """A piece of it is that of a rank."""
         plain, parts = parts_of(operator)
-        own = {part: array[None] for part, array in piece(self._stretched.of(parts)).items()}
-        told = self._ranks.comm.allgather({part: (array.shape[1], array.dtype) for part, array in own.items()})
-        later = {}
-        for part in own:
-            length = max(of[part][0] for of in told)
-            dtype = np.result_type(*(of[part][1] for of in told))
-            later[part] = Later((len(told), length), dtype, (1, min(max(1, length), LONGEST)))
-        tree = {**plain, "counts": self._stretched.counts, **later}
-        chunks = {part: list(chunked(array, later[part].chunks)) for part, array in own.items()}
-        self._keep(name, tree, chunks, years)
+        own = piece(self._stretched.of(parts))
+        told = self._ranks.comm.allgather({part: (len(array), array.dtype) for part, array in own.items()})
+        later: dict[str, Later] = {}
+        chunks: dict[str, list[tuple[Index, np.ndarray]]] = {}
+        for part, array in own.items():
+            lengths, dtypes = zip(*(of[part] for of in told), strict=True)
+            length = chunk_length(max(lengths))
+            later[part] = Later((len(told), max(lengths)), np.result_type(*dtypes), (1, length))
+            chunks[part] = [((self._ranks.rank, *index), some[None]) for index, some in chunked(array, (length,))]
+        self._keep(name, {**plain, "counts": self._stretched.counts, **later}, chunks, years)
 
     def save_target(self, target: np.ndarray) -> None:
         stretch = self._stretches.of(target)
-        chunks: dict[str, list[tuple[Index, np.ndarray]]] = {"target": [((0,), stretch)] * bool(stretch.size)}
+        chunks: dict[str, list[tuple[Index, np.ndarray]]] = {
+            "target": [((self._ranks.rank,), stretch)] * bool(stretch.size)
+        }
         self._keep(lambda store: store.make_way_beside("target"), {"target": self._later(target)}, chunks, 0.0)
 
     def _keep(
@@ -222,7 +224,7 @@ class SharedStore:
         own: Mapping[str, list[tuple[Index, np.ndarray]]],
         years: float,
     ) -> None:
-        """own: of each array that comes `Later`, the chunks that this rank has, the first of them numbered 0."""
+        """own: of each array that comes `Later`, the chunks that this rank has."""
 
         def begin(store: RunStore) -> tuple[str, dict[str, list[int]]]:
             found = name(store)
@@ -231,9 +233,9 @@ class SharedStore:
         found, files = self._lead(begin)
         group = self.path / "operators" / found
         arrays = together(self._ranks, lambda: {part: zarr.open_array(group / part, mode="r+") for part in own})
-        writer, rank = Writer(self._ranks, self.path), self._ranks.rank
+        writer = Writer(self._ranks, self.path)
         for part, chunks in own.items():
-            writer.write(self.path, arrays[part], [((rank, *index[1:]), chunk) for index, chunk in chunks], None)
+            writer.write(self.path, arrays[part], chunks, None)
         files = {**files, **writer.done()}
         self._lead(lambda store: store.complete_kept(found, years, files))
 

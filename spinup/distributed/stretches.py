@@ -61,7 +61,7 @@ class Stretches:
 
     def rows_back(self, stretch: Any) -> csr_array:
         """The rows of this rank's unknowns, of a sparse matrix of which it has a stretch."""
-        return self._moved(csr_array(csr_array(stretch)[self._places]), *reversed(self._counts))
+        return csr_array(self._moved(csr_array(csr_array(stretch)[self._places]), *reversed(self._counts)))
 
     def positions(self, numbers: np.ndarray) -> np.ndarray:
         """Where unknowns of any rank, numbered through the ranks, are in the order of a single process."""
@@ -72,7 +72,7 @@ class Stretches:
         first = self._firsts[self._comm.Get_rank()]
         return self._asked(positions, self._ends, self.of(first + np.arange(len(self._own))))
 
-    def _moved(self, rows: csr_array, sent: np.ndarray, got: np.ndarray) -> csr_array:
+    def _moved(self, rows: csr_array, sent: np.ndarray, got: np.ndarray) -> Any:
         """Rows that go to the ranks in their order, so many to each, and those that come from them."""
         lengths = self._exchanged(np.diff(rows.indptr), sent, got)
         starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -80,7 +80,7 @@ class Stretches:
             np.diff(ends[np.concatenate([[0], np.cumsum(of)])]) for ends, of in ((rows.indptr, sent), (starts, got))
         ]
         data, indices = (self._exchanged(part, *entries) for part in (rows.data, rows.indices))
-        return csr_array(sparse_rows(data, indices, starts, rows.shape[1]))
+        return sparse_rows(data, indices, starts, rows.shape[1])
 
     def _asked(self, wanted: np.ndarray, firsts: np.ndarray, known: np.ndarray) -> np.ndarray:
         """What is known of each of the wanted, by the rank that has it: those from its first on."""

@@ -85,9 +85,12 @@ def operator_record(path: Path, name: str) -> Path:
 def read_operator(path: Path, name: str) -> tuple[StepOperator, float] | None:
     """The operator of this name in the run at `path` and its model years; None where it is not there intact."""
     years = years_of_operator(path, name)
-    if years is None:
-        return None
-    return _chained(operator_of(*read_parts(path, name))), years
+    return None if years is None else (_whole(path, name), years)
+
+
+def _whole(path: Path, name: str) -> StepOperator:
+    """An operator that is there, for one process."""
+    return _chained(operator_of(*read_parts(path, name)))
 
 
 def _chained(operator: StepOperator) -> StepOperator:
@@ -147,5 +150,4 @@ def newest_estimate(path: Path, count: float = math.inf) -> tuple[str, int] | No
 def newest_estimate_operator(path: Path, count: float = math.inf) -> tuple[StepOperator, int] | None:
     """The same, the operator itself."""
     found = newest_estimate(path, count)
-    kept = None if found is None else read_operator(path, found[0])
-    return None if found is None or kept is None else (kept[0], found[1])
+    return None if found is None else (_whole(path, found[0]), found[1])

@@ -78,22 +78,22 @@ def read_pieces(group: Any, names: list[str], wanted: Wanted | None = None) -> P
     return Parts(matrices, joined)
 
 
-def _rows(group: Any, number: int, some: slice, columns: int) -> csr_array:
+def _rows(group: Any, number: int, some: slice, columns: int) -> Any:
     """These rows of a piece."""
     starts = group["indptr"][number, some.start : some.stop + 1]
     entries = slice(int(starts[0]), int(starts[-1]))
     data, indices = (group[name][number, entries] for name in ("data", "indices"))
-    return csr_array(sparse_rows(data, indices, starts - starts[0], columns))
+    return sparse_rows(data, indices, starts - starts[0], columns)
 
 
-def _stacked(some: list[csr_array], columns: int) -> csr_array:
+def _stacked(some: list[Any], columns: int) -> Any:
     """Rows one behind the other, entries in the order they have: that decides how sums are rounded."""
     if len(some) == 1:
         return some[0]
     lengths = _joined([np.diff(rows.indptr) for rows in some])
     data, indices = (_joined([getattr(rows, part) for rows in some]) for part in ("data", "indices"))
     starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    return csr_array(sparse_rows(data, indices, starts, columns))
+    return sparse_rows(data, indices, starts, columns)
 
 
 def _joined(some: list[np.ndarray]) -> np.ndarray:

@@ -62,7 +62,12 @@ def laid_out(value: Any) -> Later:
     if isinstance(value, Later):
         return value
     array = np.asarray(value)
-    return Later(array.shape, array.dtype, tuple(min(max(1, n), LONGEST) for n in array.shape))
+    return Later(array.shape, array.dtype, tuple(map(chunk_length, array.shape)))
+
+
+def chunk_length(n: int) -> int:
+    """Of a chunk along a dimension of n elements."""
+    return min(max(1, n), LONGEST)
 
 
 def are_vectors(value: Any, size: int) -> bool:
