@@ -25,7 +25,7 @@ on_ranks_only = pytest.mark.skipif(not THERE, reason=MISSING)
 
 def on_one(*arguments, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "spinup.cli", *map(str, arguments)]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")

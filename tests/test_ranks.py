@@ -33,7 +33,7 @@ def on_ranks(number: int, *command, **environment: str) -> subprocess.CompletedP
         env=os.environ | allowed | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 
