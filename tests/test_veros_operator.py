@@ -8,6 +8,7 @@ from scipy.sparse.linalg import splu
 
 import spinup
 from spinup import veros_operator, veros_slopes
+from spinup.convection import water_columns
 from spinup.errors import UsageError
 from spinup.veros_operator import PERTURBATION, probes, stencil
 
@@ -125,6 +126,18 @@ def test_nearly_neutral_water_answers_warming_as_it_answers_cooling(spun_up, mon
     assert asymmetry() > 1e-2
     monkeypatch.undo()
     del model.__dict__["_respond"]
+
+
+def test_no_water_column_grows_by_itself():
+    """With its neighbours and the circulation as they are. After a year of seasons the base of the mixed layer is
+    nearly neutral: slopes that were held less would make a column grow by a factor of e within a day or two there."""
+    model = spinup.load_case("acc-coarse-seasonal").build()
+    operator = model._operator_at(model.evaluate(model.start()), border=False)
+    columns = water_columns(model.layout)
+    for column in range(columns.max() + 1):
+        own = np.flatnonzero(columns == column)
+        explicit, implicit = (matrix[own][:, own].toarray() for matrix in (operator.matrix, operator.implicit))
+        assert np.linalg.eigvals(np.linalg.solve(implicit, explicit)).real.max() < 1e-9
 
 
 def test_the_circulation_carries_no_unstable_stratification(spun_up):
