@@ -17,7 +17,7 @@ from typing import Any
 
 Slopes = dict[str, Any]  # c_0 and w, or c, by name
 
-NEARLY_NEUTRAL = 3e-4  # kg m-4: N^2 of 3e-6 s-2; with a third of it a few columns still grow where the deep is mixed
+NEARLY_NEUTRAL = 3e-4  # kg m-4: N^2 of 3e-6 s-2; with a third of it some columns grow, at the base of the mixed layer
 
 
 @contextmanager
