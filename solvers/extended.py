@@ -73,6 +73,7 @@ def extended_continuation(
     limit: float = np.inf,
     reach: float = np.inf,
     shock: float = 0.94,
+    settled: float = 0.0,
     late_operator: bool = True,
     stall_after: int = 8,
     forcing: float = FORCING,
@@ -97,6 +98,8 @@ def extended_continuation(
     groups: (n,) integers from 0, the group of each unknown: in an ocean, its water column. Default: each its own.
     shock: before the first cycle the map is left alone while its residual falls below this share of the one before;
     0: not at all. Once it was left alone, an estimate counts as at most that of `limit` everywhere.
+    settled: after an estimate that grew, but not so much that its step is taken back, the map is left alone while its
+    residual falls below this share of the one before, and the next step is by the operator there; 0: not at all.
     late_operator: the operator is that of the end of the residual; else that of its begin.
     stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
     where they are not, nor the last two than these, nothing is gained any more.
@@ -115,12 +118,19 @@ def extended_continuation(
     x = np.asarray(saved["x"])
     own = np.arange(len(x)) if groups is None else groups
 
+    def alone(x: Array, state: Mapping[str, Any]) -> Generator[Any, Any, Array | Outcome]:
+        """Left alone from x, with the rest of the checkpoint `state`: after a step, or at the start."""
+        kept = {name: value for name, value in state.items() if name not in ("x", "shocked")}
+        share, over = (settled, "it has settled") if kept else (shock, "the shock of the start is over")
+        number = int(kept.get("steps", residual_steps))
+        size = float(state["shocked"])
+        return (yield from left_alone(x, size, stop=stop, share=share, inner=inner, steps=number, over=over, kept=kept))
+
     if "shocked" in saved:
-        size = float(saved["shocked"])
-        x = yield from left_alone(x, size, stop=stop, share=shock, inner=inner, steps=residual_steps)
+        x = yield from alone(x, saved)
         if isinstance(x, Outcome):
             return x
-        saved = {"x": x}
+        saved = {**saved, "x": x}
 
     step, last = float(saved.get("step", 0.0)), float(saved.get("estimate", np.inf))
     free = float(saved.get("free", first))  # the most that Δτ may be at once
@@ -132,6 +142,7 @@ def extended_continuation(
     before: Array = saved.get("before")  # the state before the last step, the step, and what the operator asked for
     jump: Array = saved.get("jump")
     asked: Array = saved.get("asked")
+    rested = bool(saved.get("rested", False))  # the map was left alone since the last step
 
     def limited(inverse: Inverse, r: np.ndarray, pseudo_time: float) -> np.ndarray:
         return limited_step(inverse, r, steps, pseudo_time, own, min(limit, reach * last), forcing, inner)
@@ -165,6 +176,19 @@ def extended_continuation(
         except SingularMatrix:
             return False
 
+    def state_with(x: Array) -> dict[str, Any]:
+        """The checkpoint of a cycle that ends at x, without its step."""
+        return {
+            "x": x,
+            "step": step,
+            "estimate": last,
+            "history": history,
+            "share": share,
+            "steps": steps,
+            "free": free,
+            "rested": rested,
+        }
+
     while True:
         if not late_operator:
             operator = yield Operator(x, border=True)
@@ -182,18 +206,27 @@ def extended_continuation(
             found = size_without_outliers(inverse(r, steps=steps), inner)
         except SingularMatrix:
             found = np.inf
+        raw = found
 
-        history = np.append(history, min(found, GUARD * last))[-2 * stall_after :]
-        if stalled(history, stall_after):
-            return Outcome.STALLED
         grown, wild = found > LARGER * last, jump is not None and found > BACK * last
         if wild and inverse is not None and held(inverse, r, inner.norm(jump)):
-            yield Note(
-                f"the error estimate grew from {last:.3g} to {found:.3g}, but in few places: their steps are held"
-            )
+            yield Note(f"{growth_words(last, found)}, but in few places: their steps are held")
             found, wild = LARGER * last, False
+        if settled and grown and not (wild or rested):
+            yield Note(f"{growth_words(last, found)}: the model is left alone until it settles")
+            rested, before, jump, asked = True, None, None, None
+            state = state_with(g) | {"shocked": inner.norm(r)}
+            yield Checkpoint(state)
+            x = yield from alone(g, state)
+            if isinstance(x, Outcome):
+                return x
+            continue
+        rested = False
+        history = np.append(history, min(raw, GUARD * last))[-2 * stall_after :]
+        if stalled(history, stall_after):
+            return Outcome.STALLED
         if wild:
-            yield Note(f"the error estimate grew from {last:.3g} to {found:.3g}: the step is taken back but for a part")
+            yield Note(f"{growth_words(last, found)}: the step is taken back but for a part")
             back = before + SHRINK * jump
             relaxed = yield Evaluate(back, steps=relax_steps, spread=True)
             if isinstance(relaxed, Failure):
@@ -218,16 +251,13 @@ def extended_continuation(
                 yield Note(
                     f"near the equilibrium, at an error of {last:.2g}: residuals of {steps} time steps from now on"
                 )
-        state = {
-            "x": x,
-            "step": step,
-            "estimate": last,
-            "history": history,
-            "share": share,
-            "steps": steps,
-            "free": free,
-        }
+        state = state_with(x)
         yield Checkpoint(state if before is None else state | {"before": before, "jump": jump, "asked": asked})
+
+
+def growth_words(last: float, found: float) -> str:
+    """That the estimate grew, for the log."""
+    return f"the error estimate grew from {last:.3g} to {found:.3g}"
 
 
 def without_reversal(dx: np.ndarray, last: np.ndarray, moved: np.ndarray, inner: InnerProduct) -> np.ndarray:

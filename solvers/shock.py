@@ -1,6 +1,6 @@
 """A model that is put on a start which does not fit it is left alone until its first shock is over."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from solvers.inner import InnerProduct
@@ -8,13 +8,23 @@ from solvers.requests import Array, Checkpoint, Evaluate, Failure, Note, Outcome
 
 
 def left_alone(
-    x: Array, size: float, *, stop: Stop, share: float, inner: InnerProduct, steps: int | None = None
+    x: Array,
+    size: float,
+    *,
+    stop: Stop,
+    share: float,
+    inner: InnerProduct,
+    steps: int | None = None,
+    over: str = "the shock of the start is over",
+    kept: Mapping[str, Any] | None = None,
 ) -> Generator[Any, Any, Array | Outcome]:
     """Direct integration from x, (n,), while the residual falls below this share of the one before: the state then,
     or how the run ended. steps: time steps of an evaluation, by default those of a period.
 
-    size: norm of the residual before x; 0 where there is none. Checkpoints have it as "shocked", but the last.
+    size: norm of the residual before x; 0 where there is none. Checkpoints have it as "shocked", but the last; all of
+    them have what is `kept`. over: that it is, as the log is told.
     """
+    kept = kept or {}
     while True:
         g = yield Evaluate(x, steps=steps)
         if isinstance(g, Failure):
@@ -25,7 +35,7 @@ def left_alone(
         x = g
         if size == 0 or (before and size > share * before):
             ratio = size / before if before else 0.0
-            yield Note(f"the shock of the start is over: the residual is {ratio:.2f} of the one before")
-            yield Checkpoint({"x": x})
+            yield Note(f"{over}: the residual is {ratio:.2f} of the one before")
+            yield Checkpoint({"x": x, **kept})
             return x
-        yield Checkpoint({"x": x, "shocked": size})
+        yield Checkpoint({"x": x, "shocked": size, **kept})

@@ -179,6 +179,9 @@ class ExtendedSettings(MethodSettings):
     limit: float = Field(5.0, gt=0, description="the farthest a cell may move in a step, in K")
     reach: float = Field(15.0, gt=0, description="the farthest a cell may move in a step, in error estimates")
     shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
+    settled: float = Field(
+        0.0, ge=0, le=1, description="after an estimate that grew integrate while the residual falls below this share"
+    )
     late_operator: bool = Field(True, description="the operator is that of the end of the residual, not of its begin")
     neutral: float = Field(
         0.05, ge=0, description="far from the equilibrium a column is mixed where levels differ by less, in K; 0: never"

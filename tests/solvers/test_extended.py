@@ -161,6 +161,52 @@ def test_the_shock_is_left_to_the_map():
     np.testing.assert_array_equal(request.x, x)
 
 
+def residuals_of(flow, sizes) -> list:
+    """The requests of a flow whose residuals are scripted, each the forcing times one of these sizes."""
+    requests, request, left = [], next(flow), list(sizes)
+    while left or not isinstance(request, Evaluate) or request.spread:
+        requests.append(request)
+        match request:
+            case Operator():
+                reply = OPERATOR
+            case Evaluate(x, spread=False):
+                reply = x + left.pop(0) * FORCING
+            case Evaluate(x):
+                reply = x
+            case _:
+                reply = None
+        request = flow.send(reply)
+    return [*requests, request]
+
+
+def test_after_an_estimate_that_grew_the_map_is_left_alone_until_it_settles():
+    """One of half as much again, then residuals of 1, 0.6 and 0.59; larger again after that, it steps."""
+    requests = residuals_of(calm(settled=0.9), [1.0, 1.5, 1.0, 0.6, 0.59, 1.5])
+    notes = [request.text for request in requests if isinstance(request, Note)]
+    assert [note.rsplit(": ", 1)[1] for note in notes] == [
+        "the model is left alone until it settles",
+        "the residual is 0.98 of the one before",
+    ]
+    assert [r.spread for r in requests if isinstance(r, Evaluate)] == [False, True] + 5 * [False] + [True, False]
+    states = saved(requests)
+    assert [state.get("shocked") is not None for state in states] == [False, True, True, True, False, False]
+    sizes = [state["shocked"] / np.linalg.norm(FORCING) for state in states[1:4]]
+    assert sizes == pytest.approx([1.5, 1.0, 0.6])
+    assert all(state["step"] == states[0]["step"] for state in states[1:5])
+
+
+@pytest.mark.parametrize(("settled", "grown"), [(0.0, 1.5), (0.9, 1.1), (0.9, 0.5)])
+def test_otherwise_the_next_step_is_taken_at_once(settled, grown):
+    requests = residuals_of(calm(settled=settled), [1.0, grown])
+    assert [r.spread for r in requests if isinstance(r, Evaluate)] == [False, True, False, True, False]
+
+
+def test_a_step_that_is_taken_back_is_not_waited_for():
+    requests = residuals_of(calm(settled=0.9), [1.0, 10.0])
+    (note,) = (request for request in requests if isinstance(request, Note))
+    assert "taken back" in note.text
+
+
 def test_far_fewer_cycles_with_the_border_than_without():
     start = partial(method, stop=lambda x, g: np.abs(g - x).max() < 1e-7, stall_after=100)
     bordered, outcome = drive(start())
@@ -322,6 +368,23 @@ def test_a_checkpoint_goes_on_to_the_bit():
     assert ["shocked" in state for state in whole] == [True] * 3 + [False] * 6
     for k in range(8):
         rest = saved(drive(start(checkpoint=whole[k]), checkpoints=8 - k)[0])
+        for state, expected in zip(rest, whole[k + 1 :], strict=True):
+            assert state.keys() == expected.keys()
+            for name, value in expected.items():
+                np.testing.assert_array_equal(state[name], value)
+
+
+def test_a_checkpoint_of_a_map_left_alone_after_a_step_goes_on_to_the_bit():
+    start = partial(calm, settled=0.9, stall_after=100)
+
+    def wavy(x, steps):
+        return T(x, steps) + 0.3 * np.sin(5 * x)
+
+    whole = saved(drive(start(), step=wavy, checkpoints=30)[0])
+    alone = ["shocked" in state for state in whole]
+    assert 3 < sum(alone) < 27
+    for k in range(29):
+        rest = saved(drive(start(checkpoint=whole[k]), step=wavy, checkpoints=29 - k)[0])
         for state, expected in zip(rest, whole[k + 1 :], strict=True):
             assert state.keys() == expected.keys()
             for name, value in expected.items():
