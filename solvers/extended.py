@@ -98,8 +98,8 @@ def extended_continuation(
     groups: (n,) integers from 0, the group of each unknown: in an ocean, its water column. Default: each its own.
     shock: before the first cycle the map is left alone while its residual falls below this share of the one before;
     0: not at all. Once it was left alone, an estimate counts as at most that of `limit` everywhere.
-    settled: after an estimate that grew, but not so much that its step is taken back, the map is left alone while its
-    residual falls below this share of the one before, and the next step is by the operator there; 0: not at all.
+    settled: from the first estimate on that grew, but not so much that its step is taken back, the map is left alone
+    before every operator while its residual falls below this share of the one before; 0: not at all.
     late_operator: the operator is that of the end of the residual; else that of its begin.
     stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
     where they are not, nor the last two than these, nothing is gained any more.
@@ -142,7 +142,8 @@ def extended_continuation(
     before: Array = saved.get("before")  # the state before the last step, the step, and what the operator asked for
     jump: Array = saved.get("jump")
     asked: Array = saved.get("asked")
-    rested = bool(saved.get("rested", False))  # the map was left alone since the last step
+    waits = bool(saved.get("waits", False))  # the map is left alone after each step
+    waited = bool(saved.get("waited", False))  # and was after the last one
 
     def limited(inverse: Inverse, r: np.ndarray, pseudo_time: float) -> np.ndarray:
         return limited_step(inverse, r, steps, pseudo_time, own, min(limit, reach * last), forcing, inner)
@@ -186,10 +187,17 @@ def extended_continuation(
             "share": share,
             "steps": steps,
             "free": free,
-            "rested": rested,
+            "waits": waits,
+            "waited": waited,
         }
 
     while True:
+        if waits and not waited:
+            waited = True
+            x = yield from alone(x, state_with(x) | {"shocked": 0.0})
+            if isinstance(x, Outcome):
+                return x
+        waited = False
         if not late_operator:
             operator = yield Operator(x, border=True)
         g = yield Evaluate(x, steps=steps, operator_next=late_operator)
@@ -212,16 +220,16 @@ def extended_continuation(
         if wild and inverse is not None and held(inverse, r, inner.norm(jump)):
             yield Note(f"{growth_words(last, found)}, but in few places: their steps are held")
             found, wild = LARGER * last, False
-        if settled and grown and not (wild or rested):
-            yield Note(f"{growth_words(last, found)}: the model is left alone until it settles")
-            rested, before, jump, asked = True, None, None, None
+        if settled and grown and not (wild or waits):
+            yield Note(f"{growth_words(last, found)}: after each step the model is left alone until it settles")
+            waits = waited = True
             state = state_with(g) | {"shocked": inner.norm(r)}
             yield Checkpoint(state)
             x = yield from alone(g, state)
             if isinstance(x, Outcome):
                 return x
+            before = jump = None
             continue
-        rested = False
         history = np.append(history, min(raw, GUARD * last))[-2 * stall_after :]
         if stalled(history, stall_after):
             return Outcome.STALLED
@@ -241,7 +249,7 @@ def extended_continuation(
             if isinstance(relaxed, Failure):
                 return Outcome.UNSTABLE
             free = min(free, step) if step < wanted else free
-            before, jump = x, candidate - x
+            before, jump = (None, None) if waits else (x, candidate - x)
 
         x = relaxed
         if last < near:

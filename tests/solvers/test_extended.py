@@ -179,17 +179,26 @@ def residuals_of(flow, sizes) -> list:
     return [*requests, request]
 
 
-def test_after_an_estimate_that_grew_the_map_is_left_alone_until_it_settles():
+def test_once_an_estimate_grew_the_map_is_left_alone_after_each_step_until_it_settles():
     """One of half as much again, then residuals of 1, 0.6 and 0.59; larger again after that, it steps."""
-    requests = residuals_of(calm(settled=0.9), [1.0, 1.5, 1.0, 0.6, 0.59, 1.5])
+    requests = residuals_of(calm(settled=0.9), [1.0, 1.5, 1.0, 0.6, 0.59, 1.5, 0.8, 0.4, 0.4, 0.1])
     notes = [request.text for request in requests if isinstance(request, Note)]
     assert [note.rsplit(": ", 1)[1] for note in notes] == [
-        "the model is left alone until it settles",
+        "after each step the model is left alone until it settles",
         "the residual is 0.98 of the one before",
+        "the residual is 1.00 of the one before",
     ]
-    assert [r.spread for r in requests if isinstance(r, Evaluate)] == [False, True] + 5 * [False] + [True, False]
+    spread = [r.spread for r in requests if isinstance(r, Evaluate)]
+    assert spread == [False, True] + 5 * [False] + [True] + 4 * [False] + [True, False]
+    assert cycles(requests) == 4
     states = saved(requests)
-    assert [state.get("shocked") is not None for state in states] == [False, True, True, True, False, False]
+    assert [state.get("shocked") is not None for state in states] == [
+        False,
+        *3 * [True],
+        *2 * [False],
+        *2 * [True],
+        *2 * [False],
+    ]
     sizes = [state["shocked"] / np.linalg.norm(FORCING) for state in states[1:4]]
     assert sizes == pytest.approx([1.5, 1.0, 0.6])
     assert all(state["step"] == states[0]["step"] for state in states[1:5])
