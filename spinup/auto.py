@@ -14,8 +14,8 @@ from spinup.maps import FixedPointMap
 KEEP_BASIN: dict[str, Any] = {"gain": 100.0, "residual_days": 30.0, "relax_days": 90.0, "limit": 3.0, "shock": 0.978}
 
 #: Of seasonal maps: residuals of whole years are few and dear, and hold less of what comes and goes: the steps may be
-#: longer. Measured on the coarse ACC with seasons, from rest and year 10. An ocean with winters takes years to answer a
-#: step, and until then its operators disagree: measured on the 4 degree global ocean (the documentation).
+#: longer. Measured on the coarse ACC with seasons, from rest and year 10. An ocean may take years to answer a step,
+#: and until then its operators disagree: it is left alone once an estimate grew. Measured on the 4 degree global ocean.
 SEASONAL: dict[str, Any] = {"first": 200.0, "gain": 500.0, "settled": 0.9}
 
 #: Of Anderson acceleration: many differences, and given up for a while where ten evaluations brought nothing: under
