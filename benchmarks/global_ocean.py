@@ -2,7 +2,7 @@
 
     spinup fetch-forcing global-4deg           # or idealised: --synthetic forcing; export SPINUP_FORCING=forcing
     spinup run global-4deg --method picard --budget "20 years" --tolerance 1e-9 --out runs/global-direct
-    spinup run global-4deg --start runs/global-direct --start-periods 0 --budget "12 years" --out runs/global-auto
+    spinup run global-4deg --start runs/global-direct --start-periods 0 --budget "60 years" --out runs/global-auto
     spinup run global-4deg --method picard --start runs/global-auto --start-periods 0 --budget "10 years" \
         --tolerance 1e-9 --out runs/global-after
     spinup resume runs/global-direct --budget "40 years"
