@@ -36,7 +36,7 @@ CASE = spinup.Case(
     build=build,
     method="auto",
     start_periods=20,  # before, the state changes so fast that no operator holds for long
-    budget="60 years",
+    budget="100 years",
     tolerance="0.1 K",
 )
 
