@@ -225,6 +225,7 @@ def extended_continuation(
             waits = waited = True
             state = state_with(g) | {"shocked": inner.norm(r)}
             yield Checkpoint(state)
+            inverse = None
             x = yield from alone(g, state)
             if isinstance(x, Outcome):
                 return x
@@ -251,7 +252,7 @@ def extended_continuation(
             free = min(free, step) if step < wanted else free
             before, jump = (None, None) if waits else (x, candidate - x)
 
-        x = relaxed
+        x, inverse = relaxed, None  # the factors of two operators may not fit
         if last < near:
             longer = max(residual_steps * near / (AMPLE * last), LONGER * steps if grown else 0.0)
             if (wanted_steps := round(min(longer, longest_steps))) > steps:

@@ -4,6 +4,7 @@ x' = A x + B y + f in forward Euler, y always in balance, 0 = C x + D y: diffusi
 flux through the faces, carries the other half. Every state and step is known by a dense solve.
 """
 
+import weakref
 from dataclasses import replace
 from functools import partial
 
@@ -202,6 +203,32 @@ def test_once_an_estimate_grew_the_map_is_left_alone_after_each_step_until_it_se
     sizes = [state["shocked"] / np.linalg.norm(FORCING) for state in states[1:4]]
     assert sizes == pytest.approx([1.5, 1.0, 0.6])
     assert all(state["step"] == states[0]["step"] for state in states[1:5])
+
+
+@pytest.mark.parametrize("sizes", [[1.0, 0.5, 0.2], [1.0, 1.5, 1.0, 1.0, 0.5]])
+def test_no_factors_are_held_when_the_next_operator_is_taken(monkeypatch, sizes):
+    """Those of the estimate of the next residual would come beside them."""
+    kept = []
+
+    def known(operator, rate):
+        inverse = partial(tendency_inverse(operator, rate))
+        forget_inverse()
+        kept.append(weakref.ref(inverse))
+        return inverse
+
+    monkeypatch.setattr(solvers.extended, "tendency_inverse", known)
+    alive = []
+
+    def reply(x, steps):
+        if steps == RESIDUAL:
+            alive.append(sum(ref() is not None for ref in kept))
+            return x + left.pop(0) * FORCING
+        return x
+
+    left = [*sizes, 0.1]
+    drive(calm(settled=0.9), step=reply, checkpoints=len(sizes) - 1)
+    assert len(kept) > 1
+    assert not any(alive)
 
 
 @pytest.mark.parametrize(("settled", "grown"), [(0.0, 1.5), (0.9, 1.1), (0.9, 0.5)])
