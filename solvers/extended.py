@@ -214,14 +214,14 @@ def extended_continuation(
             found = size_without_outliers(inverse(r, steps=steps), inner)
         except SingularMatrix:
             found = np.inf
-        raw = found
+        measured = found  # where steps are held it counts as less below
 
         grown, wild = found > LARGER * last, jump is not None and found > BACK * last
         if wild and inverse is not None and held(inverse, r, inner.norm(jump)):
             yield Note(f"{growth_words(last, found)}, but in few places: their steps are held")
             found, wild = LARGER * last, False
         if settled and grown and not (wild or waits):
-            yield Note(f"{growth_words(last, found)}: after each step the model is left alone until it settles")
+            yield Note(f"{growth_words(last, measured)}: after each step the model is left alone until it settles")
             waits = waited = True
             state = state_with(g) | {"shocked": inner.norm(r)}
             yield Checkpoint(state)
@@ -231,7 +231,7 @@ def extended_continuation(
                 return x
             before = jump = None
             continue
-        history = np.append(history, min(raw, GUARD * last))[-2 * stall_after :]
+        history = np.append(history, min(measured, GUARD * last))[-2 * stall_after :]
         if stalled(history, stall_after):
             return Outcome.STALLED
         if wild:

@@ -1,4 +1,4 @@
-"""A model that is put on a start which does not fit it is left alone until its first shock is over."""
+"""A model that is put on a state which does not fit it, a start or the end of a step, is left alone till it settles."""
 
 from collections.abc import Generator, Mapping
 from typing import Any

@@ -180,7 +180,10 @@ class ExtendedSettings(MethodSettings):
     reach: float = Field(15.0, gt=0, description="the farthest a cell may move in a step, in error estimates")
     shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
     settled: float = Field(
-        0.0, ge=0, le=1, description="once an estimate grew, after each step integrate while the residual falls so much"
+        0.0,
+        ge=0,
+        le=1,
+        description="after each step, once an estimate grew, integrate while the residual falls below this share",
     )
     late_operator: bool = Field(True, description="the operator is that of the end of the residual, not of its begin")
     neutral: float = Field(

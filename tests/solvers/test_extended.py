@@ -237,6 +237,15 @@ def test_otherwise_the_next_step_is_taken_at_once(settled, grown):
     assert [r.spread for r in requests if isinstance(r, Evaluate)] == [False, True, False, True, False]
 
 
+def test_the_log_tells_the_estimate_that_was_measured_also_where_steps_are_held(monkeypatch):
+    """It counts as a fifth larger than the last one then."""
+    monkeypatch.setattr(solvers.extended, "BACK", 1.1)
+    requests = residuals_of(calm(settled=0.9, limit=0.1), [1.0, 2.0])
+    held, waits = (request.text for request in requests if isinstance(request, Note))
+    assert "few places" in held
+    assert waits.startswith(held.partition(",")[0])
+
+
 def test_a_step_that_is_taken_back_is_not_waited_for():
     requests = residuals_of(calm(settled=0.9), [1.0, 10.0])
     (note,) = (request for request in requests if isinstance(request, Note))
