@@ -8,7 +8,8 @@ the perturbed steps the coefficients c that are made of slopes therefore follow 
     c_0 + w (c - c_0),    w = x^2 / (x^2 + NEARLY_NEUTRAL^2),
 
 x the vertical density gradient of the unperturbed state (kg m-4), c_0 its coefficients: the unperturbed step is the
-model's own, and so is the response where the water is stratified. Measured on `acc` at 4 degrees: the documentation.
+model's own, and so is the response where the water is stratified. In the columns that grow all the same HELD_MORE
+stands for NEARLY_NEUTRAL. Measured on `acc` at 4 degrees: the documentation.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from typing import Any
 
 Slopes = dict[str, Any]  # c_0 and w, or c, by name
 
-NEARLY_NEUTRAL = 3e-4  # kg m-4: N^2 of 3e-6 s-2; with a third of it some columns grow, at the base of the mixed layer
+NEARLY_NEUTRAL = 3e-4  # kg m-4: N^2 of 3e-6 s-2; with a third of it ten times as many columns grow
+HELD_MORE = 3e-3  # kg m-4
 
 
 @contextmanager
@@ -49,9 +51,12 @@ def none_held(state: Any, shares: Slopes) -> tuple[Slopes, Slopes]:
     return held, {name: jnp.ones_like(w) for name, w in shares.items()}
 
 
-def slope_shares(state: Any) -> Slopes:
+def slope_shares(state: Any, more: Any) -> Slopes:
     """w of each coefficient about this state of Veros; those of one slope each have two more dimensions, (column,
-    interface). Empty where nothing is mixed along isopycnals."""
+    interface). Empty where nothing is mixed along isopycnals.
+
+    more: where slopes are held by HELD_MORE, bool, a field as Veros has it.
+    """
     import jax.numpy as jnp
     from veros.core import density
 
@@ -63,7 +68,7 @@ def slope_shares(state: Any) -> Slopes:
     for field, slope in ((temp, density.get_drhodT), (salt, density.get_drhodS)):
         of_it = jnp.broadcast_to(slope(state, salt, temp, jnp.abs(vs.zt)), field.shape)
         gradient = gradient.at[..., :-1].add(of_it[..., :-1] * jnp.diff(field, axis=-1) / vs.dzw[:-1])
-    above = gradient**2 / (gradient**2 + NEARLY_NEUTRAL**2)
+    above = gradient**2 / (gradient**2 + jnp.where(more, HELD_MORE, NEARLY_NEUTRAL) ** 2)
     below = jnp.concatenate([above[..., :1], above[..., :-1]], axis=-1)
 
     def of_both_columns(axis: int) -> Any:
