@@ -18,7 +18,7 @@ from typing import Any
 
 Slopes = dict[str, Any]  # c_0 and w, or c, by name
 
-NEARLY_NEUTRAL = 3e-4  # kg m-4: N^2 of 3e-6 s-2; with a third of it ten times as many columns grow
+NEARLY_NEUTRAL = 1e-4  # kg m-4: N^2 of 1e-6 s-2
 HELD_MORE = 3e-3  # kg m-4
 
 
