@@ -18,7 +18,6 @@ from solvers import Border, StepOperator
 from solvers.lumping import Cells
 from solvers.seasons import of_seasons
 from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, layers_of
-from spinup.column_growth import growing_columns
 from spinup.compilation import use_compilation_cache
 from spinup.convection import stably_stratified
 from spinup.distributed.groups import Groups, unfailing
@@ -38,6 +37,7 @@ from spinup.veros_diagnostics import FORCING, Over, available, contents, make_di
 from spinup.veros_operator import Coefficients, probes, step_operator, vertical_mixing
 from spinup.veros_response import Respond, make_respond
 from spinup.veros_setup import setup_class, traceable
+from spinup.veros_slopes import NEARLY_NEUTRAL, WITH_SEASONS
 
 GHOST_DIMS = ("xt", "yt", "xu", "yu")
 TIMESTEPS = "timesteps"
@@ -121,7 +121,6 @@ class VerosMap:
         self.cycle_steps = self._cycle() if seasonal else 0
         self._restart_file = restart_file
         self._groups: Groups | None = None
-        self._probings = 0  # of the last operator: how often its perturbed steps were taken
         self._way: tuple[State, State, int] | None = None  # a state, one that it led to, and after how many steps
         self._own_diagnostics, self._own_functions = parted(diagnostics)
         self.control_variates = checked_control_variates(control_variates, self._own_diagnostics)
@@ -182,7 +181,6 @@ class VerosMap:
 
         Where the forcing has seasons, those of the middle of each half of the year that begins at `state`. The way
         there is not integrated again by an `advance` from the same state."""
-        self._probings = 0
         if not self.cycle_steps:
             return self._operator_at(state, border=border)
         parts, begin, done = [], state, 0
@@ -202,30 +200,15 @@ class VerosMap:
         same = self._patch.all(same)
         return (later, done) if same else (state, 0)
 
-    def _tracers_at(self, state: State) -> tuple[StepOperator, Coefficients]:
-        """The operator of the tracers alone, and the coefficients of the step: once more, with slopes held more there,
-        where water columns grow by themselves."""
+    def _operator_at(self, state: State, *, border: bool) -> StepOperator:
 
         def implicit_of(coefficients: Coefficients) -> Sparse:
             mixing = [vertical_mixing(self._grid, coefficients[name], self.dt) for name in ("K_33", "kappaH")]
             return mixing[0] @ mixing[1]
 
-        more = np.zeros(self.layout.variables[0].shape[1:], bool)
-        while True:
-            respond = partial(self._responses, more=more)
-            found, coefficients = step_operator(
-                self.layout, respond, implicit_of, state, steps=self.period.steps, patch=self._patch
-            )
-            self._probings += 1
-            if not self._template.settings.enable_neutral_diffusion:
-                return found, coefficients
-            grown = growing_columns(found, self.layout, self._patch.first(self.layout.size)[0]) & ~more
-            if self._patch.all(not grown.any()):
-                return found, coefficients
-            more = more | grown
-
-    def _operator_at(self, state: State, *, border: bool) -> StepOperator:
-        found, coefficients = self._tracers_at(state)
+        found, coefficients = step_operator(
+            self.layout, self._responses, implicit_of, state, steps=self.period.steps, patch=self._patch
+        )
         found = replace(found, cells=self.cells)
         if not border:
             return found
@@ -252,18 +235,16 @@ class VerosMap:
         groups.have(self)
         self._groups = groups
 
-    def respond(self, state: State, perturbations: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, Coefficients]:
-        """The change after a step for each of some perturbations, and coefficients; see `step_operator`.
+    def respond(self, state: State, perturbations: np.ndarray) -> tuple[np.ndarray, Coefficients]:
+        """The change after a step for each of some perturbations, and coefficients; see `step_operator`."""
+        return self._respond(state, perturbations)
 
-        more: the columns in which isoneutral slopes are held more (see `veros_slopes`), (ny, nx) bool."""
-        return self._respond(state, perturbations, more)
-
-    def _responses(self, state: State, perturbations: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, Coefficients]:
+    def _responses(self, state: State, perturbations: np.ndarray) -> tuple[np.ndarray, Coefficients]:
         """The same, by all groups."""
         if self._groups is None:
-            return self.respond(state, perturbations, more)
+            return self.respond(state, perturbations)
         shares = np.array_split(perturbations, self._groups.number)
-        found = unfailing(self._groups.each("respond", [(state, share, more) for share in shares]))
+        found = unfailing(self._groups.each("respond", [(state, share) for share in shares]))
         return np.concatenate([changes for changes, _ in found]), found[0][1]
 
     @cached_property
@@ -297,14 +278,10 @@ class VerosMap:
         """Model years of one time step."""
         return self.years / self.period.steps
 
-    @property
-    def operator_years(self) -> float:
-        """Model years that the last `operator` cost, or the first will at least."""
-        return self._probe_years * (self._probings or (SEASONS if self.cycle_steps else 1))
-
     @cached_property
-    def _probe_years(self) -> float:
-        return self.step_years * probes(self.layout, self._patch)
+    def operator_years(self) -> float:
+        """Model years that `operator` costs."""
+        return self.step_years * probes(self.layout, self._patch) * (SEASONS if self.cycle_steps else 1)
 
     @cached_property
     def layout(self) -> Layout:
@@ -618,7 +595,8 @@ class VerosMap:
 
     @cached_property
     def _respond(self) -> Respond:
-        return make_respond(self._setup, self._veros_state, self._accelerate, self._share)
+        neutral = WITH_SEASONS if self.cycle_steps else NEARLY_NEUTRAL
+        return make_respond(self._setup, self._veros_state, self._accelerate, self._share, neutral)
 
     def _canonical(self, markov: State) -> State:
         """Roll the time levels so that taum1, tau, taup1 are 0, 1, 2."""

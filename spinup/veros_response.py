@@ -11,18 +11,22 @@ from spinup.veros_operator import FORWARD_EULER, Coefficients
 from spinup.veros_setup import traceable
 from spinup.veros_slopes import Slopes, none_held, slope_shares, slopes_held
 
-#: A full state, perturbations (m, tracers, nz, ny, nx) and the columns whose slopes are held more, (ny, nx) bool, to
-#: the changes after a step, and coefficients (nz, ny, nx).
-Respond = Callable[[State, Any, np.ndarray], tuple[np.ndarray, Coefficients]]
+#: A full state and perturbations (m, tracers, nz, ny, nx) to the changes after a step, and coefficients (nz, ny, nx).
+Respond = Callable[[State, Any], tuple[np.ndarray, Coefficients]]
 
 
 def make_respond(
-    setup: Any, veros_state: Callable[[State], Any], tracers: Sequence[str], as_veros: Callable[[Any], Any]
+    setup: Any,
+    veros_state: Callable[[State], Any],
+    tracers: Sequence[str],
+    as_veros: Callable[[Any], Any],
+    neutral: float,
 ) -> Respond:
     """The change of tracers after one forward-Euler step, for many perturbations, and the mixing coefficients and
     density slopes of the unperturbed step; compiled.
 
     veros_state: a full state as Veros' own object. as_veros: a field (nz, ny, nx) as Veros has it, 0 on land.
+    neutral: vertical density gradient below which isoneutral slopes are held, kg m-4.
     """
     import jax
     import jax.numpy as jnp
@@ -55,9 +59,9 @@ def make_respond(
         return jnp.stack([without_halo(a).T for a in after]), coefficients, own
 
     @jax.jit
-    def respond(markov: State, perturbations: Any, more: Any) -> tuple[Any, Coefficients]:
+    def respond(markov: State, perturbations: Any) -> tuple[Any, Coefficients]:
         state = veros_state(markov)
-        shares = slope_shares(state, as_veros(jnp.broadcast_to(more, perturbations.shape[-3:])) > 0)
+        shares = slope_shares(state, neutral)
         base, coefficients, held = one_step(markov, *none_held(state, shares))
 
         def change(perturbation: Any) -> Any:
@@ -68,8 +72,8 @@ def make_respond(
 
         return jax.lax.map(change, perturbations), coefficients
 
-    def host(markov: State, perturbations: Any, more: np.ndarray) -> tuple[np.ndarray, Coefficients]:
-        changes, coefficients = respond(markov, perturbations, more.astype(float))
+    def host(markov: State, perturbations: Any) -> tuple[np.ndarray, Coefficients]:
+        changes, coefficients = respond(markov, perturbations)
         return np.asarray(changes), {name: np.asarray(value) for name, value in coefficients.items()}
 
     return host

@@ -5,11 +5,10 @@ Where the vertical one is nearly zero, in convecting and in old deep water, the 
 kelvin: a difference quotient there says nothing of any larger change, and single columns of its matrix grow. In
 the perturbed steps the coefficients c that are made of slopes therefore follow by a share only,
 
-    c_0 + w (c - c_0),    w = x^2 / (x^2 + NEARLY_NEUTRAL^2),
+    c_0 + w (c - c_0),    w = x^2 / (x^2 + L^2),
 
 x the vertical density gradient of the unperturbed state (kg m-4), c_0 its coefficients: the unperturbed step is the
-model's own, and so is the response where the water is stratified. In the columns that grow all the same HELD_MORE
-stands for NEARLY_NEUTRAL. Measured on `acc` at 4 degrees: the documentation.
+model's own, and so is the response where the water is stratified. Measured on `acc` at 4 degrees: the documentation.
 """
 
 from collections.abc import Iterator
@@ -18,8 +17,8 @@ from typing import Any
 
 Slopes = dict[str, Any]  # c_0 and w, or c, by name
 
-NEARLY_NEUTRAL = 1e-4  # kg m-4: N^2 of 1e-6 s-2
-HELD_MORE = 3e-3  # kg m-4
+NEARLY_NEUTRAL = 1e-4  # L, kg m-4: N^2 of 1e-6 s-2
+WITH_SEASONS = 3e-4  # the same where an operator is to serve for a season: below it some columns grow within days
 
 
 @contextmanager
@@ -51,12 +50,9 @@ def none_held(state: Any, shares: Slopes) -> tuple[Slopes, Slopes]:
     return held, {name: jnp.ones_like(w) for name, w in shares.items()}
 
 
-def slope_shares(state: Any, more: Any) -> Slopes:
-    """w of each coefficient about this state of Veros; those of one slope each have two more dimensions, (column,
-    interface). Empty where nothing is mixed along isopycnals.
-
-    more: where slopes are held by HELD_MORE, bool, a field as Veros has it.
-    """
+def slope_shares(state: Any, neutral: float) -> Slopes:
+    """w of each coefficient about this state of Veros, with L = neutral, kg m-4; those of one slope each have two more
+    dimensions, (column, interface). Empty where nothing is mixed along isopycnals."""
     import jax.numpy as jnp
     from veros.core import density
 
@@ -68,7 +64,7 @@ def slope_shares(state: Any, more: Any) -> Slopes:
     for field, slope in ((temp, density.get_drhodT), (salt, density.get_drhodS)):
         of_it = jnp.broadcast_to(slope(state, salt, temp, jnp.abs(vs.zt)), field.shape)
         gradient = gradient.at[..., :-1].add(of_it[..., :-1] * jnp.diff(field, axis=-1) / vs.dzw[:-1])
-    above = gradient**2 / (gradient**2 + jnp.where(more, HELD_MORE, NEARLY_NEUTRAL) ** 2)
+    above = gradient**2 / (gradient**2 + neutral**2)
     below = jnp.concatenate([above[..., :1], above[..., :-1]], axis=-1)
 
     def of_both_columns(axis: int) -> Any:
