@@ -8,6 +8,11 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from solvers.blas import CORES
+
+UNKNOWN_PROCESSOR = {"Prescott", "Core2", "generic"}  # what OpenBLAS takes those for that it does not know
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,27 @@ def _distributed() -> list[Check]:
     ]
     if petsc and checks[-1].ok and not petsc.fits(made := version("petsc4py")):
         checks[-1] = Check("petsc4py", False, f"{made} was made for another PETSc than {petsc}", build, optional=True)
+    if checks[-1].ok:  # and so loaded
+        from threadpoolctl import threadpool_info
+
+        checks.append(petsc_blas(threadpool_info()))
     return checks
+
+
+def petsc_blas(loaded: list[dict[str, Any]]) -> Check:
+    """The BLAS below MUMPS, and whose instructions it uses: one that is older than the processor may not know it.
+
+    loaded: the libraries, as `threadpoolctl.threadpool_info` has them.
+    """
+    what, of_wheels = "PETSc's BLAS", ".libs"  # NumPy and SciPy bring their own, in folders of such names
+    known = [of for of in loaded if of["user_api"] == "blas" and of_wheels not in of["filepath"]]
+    if not known:
+        slow = "neither OpenBLAS, BLIS nor MKL: LU factors take some four times as long"
+        return Check(what, False, slow, "apt-get install libopenblas0-serial, or your system's", optional=True)
+    found = " ".join(str(known[0][name]) for name in ("internal_api", "version", "architecture") if known[0].get(name))
+    taken_for_another = known[0].get("architecture") in UNKNOWN_PROCESSOR
+    mend = f"export OPENBLAS_CORETYPE={' or '.join(CORES)}: as it is, LU factors take up to three times as long"
+    return Check(what, not taken_for_another, found, mend if taken_for_another else "", optional=True)
 
 
 def _gpu() -> Check:

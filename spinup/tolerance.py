@@ -31,7 +31,11 @@ def converged_below(tolerance: float, unit: str, layout: Layout) -> Callable[[li
     names = [v.name for v in layout.variables if _plain(v.units) == _plain(unit)]
     if not names:
         known = ", ".join(f"{v.name} ({v.units})" for v in layout.variables)
-        raise UsageError(f"tolerance = {tolerance:g} {unit}: no accelerated variable has this unit; there are {known}")
+        example = layout.variables[0].units
+        raise UsageError(
+            f"tolerance = {tolerance:g} {unit}: no accelerated variable has this unit; there are {known}: write it "
+            f'like "{tolerance:g} {example}", or without a unit for a drift per year'
+        )
 
     def near_enough(records: list[Record]) -> bool:
         errors = [r["error"] for r in records if r["drift"] is not None][-IN_A_ROW:]

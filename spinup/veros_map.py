@@ -6,6 +6,7 @@ end of the period instead, and so is one that stays finite), and the diagnostics
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
@@ -461,7 +462,10 @@ class VerosMap:
         try:
             decompose(cls, settings, self._ranks)
             setup = cls(override=settings)
-            setup.setup()
+            with warnings.catch_warnings():
+                # Of Veros' global set-ups with JAX: a user can't mend it, and nothing is lost by it.
+                warnings.filterwarnings("ignore", "scatter inputs have incompatible types", FutureWarning)
+                setup.setup()
         except UsageError:
             raise
         except Exception as error:  # whatever a user's setup raises is the user's to see

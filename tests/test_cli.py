@@ -14,6 +14,7 @@ import zarr
 from helpers import LINEAR
 
 import spinup
+from spinup.doctor import petsc_blas
 from spinup.errors import UsageError
 from spinup.stopping import parse_wall_time
 
@@ -78,6 +79,22 @@ def test_cases_and_doctor():
     assert done.returncode == 0
     assert checks["veros"]["ok"]
     assert all(check["mend"] for check in checks.values() if not check["ok"])
+
+
+@pytest.mark.parametrize(
+    ("libraries", "found", "mend"),
+    [
+        ([("numpy.libs/libscipy_openblas64.so", "SkylakeX"), ("libopenblas.so", "Zen")], "openblas 0.3 Zen", ""),
+        ([("numpy.libs/libscipy_openblas64.so", "Zen"), ("libopenblas.so", "Prescott")], "Prescott", "CORETYPE="),
+        ([("numpy.libs/libscipy_openblas64.so", "Zen")], "neither OpenBLAS, BLIS nor MKL", "apt-get install"),
+    ],
+)
+def test_doctor_judges_the_blas_that_petsc_uses_not_numpys(libraries, found, mend):
+    common = {"user_api": "blas", "internal_api": "openblas", "version": "0.3"}
+    check = petsc_blas([common | {"filepath": file, "architecture": name} for file, name in libraries])
+    assert found in check.found
+    assert mend in check.mend
+    assert check.ok == (not mend)
 
 
 def test_a_run_starts_from_the_end_of_another(tmp_path, linear_run):
