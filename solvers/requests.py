@@ -59,10 +59,12 @@ class Operator:
     """The sparse Jacobian of one time step at x, for maps that can step once.
 
     border: with the balance of the variables that are carried but answer x at once, where the map has one.
+    dates: where the forcing has seasons, of how many dates of each season it is the mean. It costs in proportion.
     """
 
     x: Array
     border: bool = False
+    dates: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,6 +46,11 @@ def of_seasons(seasons: Sequence[StepOperator], cycle_steps: int) -> StepOperato
     )
 
 
+def of_dates(dates: Sequence[StepOperator]) -> StepOperator:
+    """The operator of a season, the mean of those of some of its dates."""
+    return dates[0] if len(dates) == 1 else replace(of_seasons(dates, 0), seasons=())
+
+
 class SeasonalInverse:
     """e of the header for any r. rate: s of the mean's factors. Raises SingularMatrix."""
 

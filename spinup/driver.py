@@ -26,7 +26,15 @@ from spinup.distributed.ranks import PATIENCE
 from spinup.distributed.shared_store import SharedStore
 from spinup.errors import ModelFailure, SpinupError, UsageError
 from spinup.estimate import ErrorEstimator
-from spinup.maps import NO_TANGENT, FixedPointMap, control_variates, has_tangent, with_cells
+from spinup.maps import (
+    NO_TANGENT,
+    FixedPointMap,
+    control_variates,
+    has_tangent,
+    operator_of,
+    with_cells,
+    years_of_operator,
+)
 from spinup.state import State
 from spinup.stopping import StopFlag
 from spinup.store import RunStore, WrittenBehind
@@ -86,13 +94,13 @@ class Driver:
                         else:
                             reply, carried = self._evaluate(request, carried, extra)
                         logged, extra = logged + 1, 0.0
-                    case Operator(x, border):
+                    case Operator(x, border, dates):
                         kept = self.ahead.pop(logged, None) or self._kept_operator(logged)
                         if kept is None and self.model.layout.any(self.flag.due()):
                             return Outcome.STOPPED
-                        if kept is None and self._spent(self.model.operator_years + self._last_years()):
+                        if kept is None and self._spent(years_of_operator(self.model, dates) + self._last_years()):
                             return Outcome.BUDGET
-                        found, extra = kept or self._operator(x, carried, logged, border=border)
+                        found, extra = kept or self._operator(x, carried, logged, border=border, dates=dates)
                         self.estimator.use(found, logged)
                         reply = found if border else replace(found, border=None)
                     case ControlVariates():
@@ -132,14 +140,16 @@ class Driver:
     def _spent(self, years: float) -> bool:
         return self._done() + years > self.budget_years * (1 + 1e-12)
 
-    def _operator(self, x: Any, carried: State, count: int, *, border: bool) -> tuple[StepOperator, float]:
+    def _operator(
+        self, x: Any, carried: State, count: int, *, border: bool, dates: int = 1
+    ) -> tuple[StepOperator, float]:
         """The one-step operator at x on top of the carried state, and its model years; kept before it is passed on,
         which is after `count` evaluations. The border costs no model years, and whether a method wants it or not, the
         error is estimated with it."""
         border = border or not self.model.no_circulation
-        operator = self.model.operator(self._at(x, carried), border=border)
-        self.store.save_operator(operator, self.model.operator_years, count)
-        return operator, self.model.operator_years
+        operator, years = operator_of(self.model, self._at(x, carried), border, dates)
+        self.store.save_operator(operator, years, count)
+        return operator, years
 
     def _kept_operator(self, count: int) -> tuple[StepOperator, float] | None:
         """The one that a run that was stopped had after so many evaluations, and its model years."""

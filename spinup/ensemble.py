@@ -193,10 +193,10 @@ class Ensemble:
         moved = self._moved(state, fields)
         return _stacked([self._model.replace(*pair) for pair in zip(self._members(state), moved, strict=True)])
 
-    def operator(self, state: State, *, border: bool = False) -> StepOperator:
+    def operator(self, state: State, *, border: bool = False, **dates: int) -> StepOperator:
         """That of the first member: it costs what a single one does, and is of a state that the model came to, where
         the mean of several is of none."""
-        return self._model.operator(self._members(state)[0], border=border)
+        return self._model.operator(self._members(state)[0], border=border, **dates)
 
     @property
     def step_years(self) -> float:

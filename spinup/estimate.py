@@ -21,10 +21,11 @@ import numpy as np
 
 from solvers import Evaluate, SingularMatrix, StepOperator
 from solvers.error_estimate import LEAST_RATE, tendency_inverse
+from solvers.extended import DATES
 from solvers.secant_error import PAIRS, SecantError
 from solvers.tendency import memory_needed
 from spinup.distributed.shared_store import SharedStore
-from spinup.maps import FixedPointMap, with_cells
+from spinup.maps import FixedPointMap, operator_of, with_cells
 from spinup.state import Layout, State
 from spinup.store import RunStore, WrittenBehind
 from spinup.store.journal import Record, last_error
@@ -92,10 +93,10 @@ class ErrorEstimator:
             made, now = self._periods(self._made), self._periods(number)
             if now - made < min(EVERY, max(1, made)):
                 return 0.0
-        operator = self._model.operator(after, border=not self._model.no_circulation)
-        self._store.save_estimate_operator(operator, self._model.operator_years)
+        operator, years = operator_of(self._model, after, not self._model.no_circulation, DATES)
+        self._store.save_estimate_operator(operator, years)
         self.use(operator, number)
-        return self._model.operator_years
+        return years
 
     def _periods(self, number: int) -> float:
         """How long the run was before evaluation `number`."""

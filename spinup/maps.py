@@ -99,7 +99,7 @@ class FixedPointMap(Protocol):
 
     @property
     def operator_years(self) -> float:
-        """Model years that `operator` costs."""
+        """Model years that `operator` costs, of one date of each season."""
         ...
 
     def diagnose(self, state: State) -> dict[str, float]:
@@ -153,6 +153,33 @@ def with_cells(model: FixedPointMap, operator: StepOperator) -> StepOperator:
 def template(model: FixedPointMap) -> State:
     """A state of the map's names, shapes and types: its start, where it has none that costs less."""
     return getattr(model, "template", None) or model.start()
+
+
+class SeasonalMap(FixedPointMap, Protocol):
+    """A map whose forcing goes through a cycle of `cycle_steps`."""
+
+    def operator(self, state: State, *, border: bool = False, dates: int = 1) -> StepOperator:
+        """The operators of the seasons of the cycle that begins at `state`, each the mean of so many of its dates."""
+        ...
+
+
+def has_seasons(model: FixedPointMap) -> TypeGuard[SeasonalMap]:
+    """Whether the map's forcing goes through a cycle."""
+    return model.cycle_steps > 0
+
+
+def operator_of(model: FixedPointMap, state: State, border: bool, dates: int) -> tuple[StepOperator, float]:
+    """The map's operator at `state`, of so many dates of each season where there are seasons, and its model years."""
+    if has_seasons(model):
+        operator = model.operator(state, border=border, dates=dates)
+    else:
+        operator = model.operator(state, border=border)
+    return operator, years_of_operator(model, dates)
+
+
+def years_of_operator(model: FixedPointMap, dates: int) -> float:
+    """Model years that this costs."""
+    return model.operator_years * (dates if has_seasons(model) else 1)
 
 
 NO_TANGENT = (

@@ -17,7 +17,7 @@ import numpy as np
 
 from solvers import Border, StepOperator
 from solvers.lumping import Cells
-from solvers.seasons import of_seasons
+from solvers.seasons import of_dates, of_seasons
 from spinup.circulation import CGrid, Sparse, chain_of_rows, circulation_balance, layers_of
 from spinup.compilation import use_compilation_cache
 from spinup.convection import stably_stratified
@@ -176,19 +176,21 @@ class VerosMap:
             state[name] = self._put(state[name], np.asarray(fields[name]).T)
         return state
 
-    def operator(self, state: State, *, border: bool = False) -> StepOperator:
+    def operator(self, state: State, *, border: bool = False, dates: int = 1) -> StepOperator:
         """The sparse Jacobian of one step of the accelerated tracers (see `veros_operator`); with `border`, the answer
         of the circulation too (see `circulation`).
 
-        Where the forcing has seasons, those of the middle of each half of the year that begins at `state`. The way
-        there is not integrated again by an `advance` from the same state."""
+        Where the forcing has seasons, those of each half of the year that begins at `state`: of its middle, or the
+        mean of so many dates spread evenly over it. The way there is not integrated again by an `advance` from the same
+        state."""
         if not self.cycle_steps:
             return self._operator_at(state, border=border)
-        parts, begin, done = [], state, 0
-        for number in range(SEASONS):
-            at = (2 * number + 1) * self.cycle_steps // (2 * SEASONS)
+        found, begin, done = [], state, 0
+        for number in range(SEASONS * dates):
+            at = (2 * number + 1) * self.cycle_steps // (2 * SEASONS * dates)
             begin, done = self.advance(begin, at - done), at
-            parts.append(self._operator_at(begin, border=border))
+            found.append(self._operator_at(begin, border=border))
+        parts = [of_dates(found[number * dates : (number + 1) * dates]) for number in range(SEASONS)]
         self._way = (dict(state), begin, done)
         return of_seasons(parts, self.cycle_steps)
 
@@ -281,7 +283,7 @@ class VerosMap:
 
     @cached_property
     def operator_years(self) -> float:
-        """Model years that `operator` costs."""
+        """Model years that `operator` costs, of one date of each season."""
         return self.step_years * probes(self.layout, self._patch) * (SEASONS if self.cycle_steps else 1)
 
     @cached_property

@@ -436,3 +436,16 @@ def test_what_does_not_change_may_be_given_to_the_program(monkeypatch):
     for name, value in later[0].items():
         size = max(float(np.max(np.abs(value))), 1e-10)
         np.testing.assert_allclose(later[1][name] / size, np.asarray(value) / size, rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_the_operator_of_a_season_is_the_mean_of_its_dates(seasonal):
+    """Of two dates of each half: the middles of the quarters."""
+    state = seasonal.start()
+    halves = seasonal.operator(state, dates=2).seasons
+    begin, done, quarters = state, 0, []
+    for at in (45, 137, 228, 320):
+        begin, done = seasonal.advance(begin, at - done), at
+        quarters.append(seasonal._operator_at(begin, border=False).matrix)
+    for half, two in zip(halves, (quarters[:2], quarters[2:]), strict=True):
+        np.testing.assert_allclose(half.matrix.toarray(), (two[0] + two[1]).toarray() / 2, rtol=0, atol=1e-15)
+        assert not half.seasons
