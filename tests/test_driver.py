@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 import solvers
 import spinup
 from solvers import Checkpoint, Evaluate, Operator, Outcome, Tangent
+from solvers.extended import DATES
 from solvers.noise import SPACING
 from solvers.requests import Border
 from spinup.driver import Driver
@@ -275,6 +276,42 @@ def test_the_error_is_estimated_with_the_border_also_where_the_method_wants_none
     spinup.run(case, out=tmp_path / "part", tolerance=1e-300, budget=2, store={"checkpoint_every": 1})
     spinup.resume(tmp_path / "part", case=case, budget=4)
     assert_same_numbers(whole, tmp_path / "part")
+
+
+class WithSeasons(FunctionMap):
+    """A tendency that is known on a date, at a tenth of a year."""
+
+    cycle_steps, operator_years = 1, 0.1
+
+    def __init__(self, told):
+        super().__init__(lambda s: {"a": 0.8 * s["a"] + 1}, {"a": np.ones(3)}, tendency=lambda s: -0.2 * np.eye(3))
+        self.told = told
+
+    def operator(self, state, *, border=False, dates=1):
+        self.told.append(dates)
+        return super().operator(state)
+
+
+def test_the_operator_of_a_map_with_seasons_is_of_as_many_dates_as_are_asked_for_and_costs_as_much(
+    tmp_path, monkeypatch
+):
+    def method(x, *, stop, checkpoint=None):
+        yield Operator(x)
+        x = yield Evaluate(x)
+        yield Operator(x, dates=3)
+        x = yield Evaluate(x)
+        return Outcome.STALLED
+
+    told = []
+    case = spinup.Case("x", "", partial(WithSeasons, told), method="picard", budget=4)
+    direct = spinup.run(case, out=tmp_path / "direct", tolerance=1e-300, budget=1).path
+    assert told == [DATES]
+    assert spinup.open(direct).model_years.values == pytest.approx([1.0])
+    told.clear()
+    monkeypatch.setattr(sys.modules["spinup.run"], "bind", lambda *_: method)
+    run = spinup.run(case, out=tmp_path / "run", tolerance=1e-300).path
+    assert told == [1, 3]
+    np.testing.assert_allclose(spinup.open(run).model_years, [1.1, 2.4])
 
 
 def test_derivatives_of_a_map_that_has_none(tmp_path):

@@ -13,6 +13,7 @@ import spinup
 from solvers import Evaluate, Operator, StepOperator
 from spinup import veros_map
 from spinup.errors import ModelFailure, UsageError
+from spinup.maps import years_of_operator
 from spinup.methods import bind
 from spinup.store.view import open_state
 from spinup.veros_map import VerosMap
@@ -449,3 +450,4 @@ def test_the_operator_of_a_season_is_the_mean_of_its_dates(seasonal):
     for half, two in zip(halves, (quarters[:2], quarters[2:]), strict=True):
         np.testing.assert_allclose(half.matrix.toarray(), (two[0] + two[1]).toarray() / 2, rtol=0, atol=1e-15)
         assert not half.seasons
+    assert years_of_operator(seasonal, 2) == 2 * seasonal.operator_years
