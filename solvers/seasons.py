@@ -3,8 +3,9 @@
     J_c ~ S_D ... S_2 S_1,    S_d:  (M_d - h A_d) x - h B_d y = M_d v,   C_d x + D_d y = 0,   S_d v = x
     e = (J_c - I - s c / N)^-1 (c / n) r,      r of n steps, c steps in the cycle, N in a period, h = c / D in a season
 
-M_d, A_d = M_d (J_d - I) and the border are those of the middle of a season, taken in one step of implicit Euler (see
-`solvers.tendency`). The system is solved by flexible GMRES; the inverse of the mean operator precedes it, roughly,
+M_d, A_d = M_d (J_d - I) and the border are those of the middle of a season, or means of some of its dates, taken in one
+step of implicit Euler (see `solvers.tendency`). On one date water convects that does not on another, and a mode that
+is nearly neutral grows by the one and decays by the other. The system is solved by flexible GMRES; the inverse of the mean operator precedes it, roughly,
 which takes three or four iterations. The mean alone will not do: water that is mixed to the surface in winter only
 would be restored there all the year, and the distance come out at half.
 """
