@@ -5,9 +5,11 @@
 
 M_d, A_d = M_d (J_d - I) and the border are those of the middle of a season, or means of some of its dates, taken in one
 step of implicit Euler (see `solvers.tendency`). On one date water convects that does not on another, and a mode that
-is nearly neutral grows by the one and decays by the other. The system is solved by flexible GMRES; the inverse of the mean operator precedes it, roughly,
-which takes three or four iterations. The mean alone will not do: water that is mixed to the surface in winter only
-would be restored there all the year, and the distance come out at half.
+is nearly neutral grows by the one and decays by the other.
+
+The system is solved by flexible GMRES; the inverse of the mean operator precedes it, roughly, which takes three or four
+iterations. The mean alone will not do: water that is mixed to the surface in winter only would be restored there all
+the year, and the distance come out at half.
 """
 
 from collections.abc import Sequence
