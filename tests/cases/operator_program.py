@@ -9,7 +9,7 @@ from solvers import Border, StepOperator, lumping, ranks_inverse
 from solvers.error_estimate import tendency_inverse
 from solvers.lumping import Cells
 from solvers.rows import Rows
-from solvers.seasons import of_seasons
+from solvers.seasons import of_dates, of_seasons
 from spinup.distributed.operators import Stretched, scattered_operator
 from spinup.distributed.ranks import world
 from spinup.distributed.split import split
@@ -72,6 +72,9 @@ def main() -> None:
         compare(replace(operator, border=None), lumped, places[0], draw)
         assert back == stretch_of(operator, stretched)
         compare(operator, part, places[0], draw)
+    dates = whole, some_operator(3)
+    parts = [scattered_operator(date if ranks.rank == 0 else None, places, ranks) for date in dates]
+    compare(of_dates(dates), of_dates(parts), places[0], draw)
 
     around = np.arange(4 * 6 * 12).reshape(4, 6, 12)
     for width in (1, 2):

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array, diags_array
 import solvers.seasons
 from solvers import Border, SingularMatrix, StepOperator
 from solvers.error_estimate import tendency_inverse
-from solvers.seasons import SeasonalInverse, of_seasons
+from solvers.seasons import SeasonalInverse, of_dates, of_seasons
 from solvers.tendency import TendencyInverse
 
 N, CYCLE = 30, 4000  # unknowns, a column of water; steps
@@ -36,6 +36,14 @@ def propagator() -> np.ndarray:
 def exact(monkeypatch):
     monkeypatch.setattr(solvers.seasons, "TOLERANCE", 1e-10)
     monkeypatch.setattr(solvers.seasons, "SEASON_TOLERANCE", 1e-12)
+
+
+def test_a_season_of_several_dates_is_an_operator_with_their_mean():
+    found = of_dates([season(WINTER), season(SUMMER)])
+    np.testing.assert_allclose(found.matrix.toarray(), (WINTER + SUMMER) / 2)
+    assert not found.seasons
+    one = season(WINTER)
+    assert of_dates([one]) is one
 
 
 def test_it_is_the_inverse_of_the_product_of_the_seasons(exact):
