@@ -224,7 +224,6 @@ def extended_continuation(
         if grown and operator.seasons and dates == 1:
             yield Note(f"{growth_words(last, measured)}: operators of {DATES} dates of each season from now on")
             x, inverse, dates, last, before, jump = g, None, DATES, np.inf, None, None
-            share *= CAUTION
             yield Checkpoint(state_with(x))
             continue
         if wild and inverse is not None and held(inverse, r, inner.norm(jump)):
