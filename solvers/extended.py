@@ -54,7 +54,7 @@ PRECISE = 0.99  # where the norm without outliers has settled
 AMPLE = 3.0  # residuals grow in proportion below `near` over this
 LONGER = 1.5  # a residual near the equilibrium is so many times as long after an estimate that grew
 LARGER = 1.2  # growth of the estimate that is more than its noise
-DATES = 3  # of each season, whose mean an operator is once an estimate grew
+DATES = 3  # of each season, whose mean an operator is
 
 
 def extended_continuation(
@@ -99,9 +99,8 @@ def extended_continuation(
     groups: (n,) integers from 0, the group of each unknown: in an ocean, its water column. Default: each its own.
     shock: before the first cycle the map is left alone while its residual falls below this share of the one before;
     0: not at all. Once it was left alone, an estimate counts as at most that of `limit` everywhere.
-    settled: from an estimate on that grew, but not so much that its step is taken back, the map is left alone before
-    every operator while its residual falls below this share of the one before; 0: not at all. Where there are seasons,
-    operators are of more of their dates from the first estimate on that grew, and only one by these counts.
+    settled: from the first estimate on that grew, but not so much that its step is taken back, the map is left alone
+    before every operator while its residual falls below this share of the one before; 0: not at all.
     late_operator: the operator is that of the end of the residual; else that of its begin.
     stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
     where they are not, nor the last two than these, nothing is gained any more.
@@ -144,7 +143,6 @@ def extended_continuation(
     before: Array = saved.get("before")  # the state before the last step, the step, and what the operator asked for
     jump: Array = saved.get("jump")
     asked: Array = saved.get("asked")
-    dates = int(saved.get("dates", 1))  # of each season, whose mean an operator is
     waits = bool(saved.get("waits", False))  # the map is left alone after each step
     waited = bool(saved.get("waited", False))  # and was after the last one
 
@@ -190,7 +188,6 @@ def extended_continuation(
             "share": share,
             "steps": steps,
             "free": free,
-            "dates": dates,
             "waits": waits,
             "waited": waited,
         }
@@ -203,14 +200,14 @@ def extended_continuation(
                 return x
         waited = False
         if not late_operator:
-            operator = yield Operator(x, border=True, dates=dates)
+            operator = yield Operator(x, border=True, dates=DATES)
         g = yield Evaluate(x, steps=steps, operator_next=late_operator)
         if isinstance(g, Failure):
             return Outcome.UNSTABLE
         if stop(x, g):
             return Outcome.CONVERGED
         if late_operator:
-            operator = yield Operator(g, border=True, dates=dates)
+            operator = yield Operator(g, border=True, dates=DATES)
         r = g - x
         inverse = None
         try:
@@ -221,11 +218,6 @@ def extended_continuation(
         measured = found  # where steps are held it counts as less below
 
         grown, wild = found > LARGER * last, jump is not None and found > BACK * last
-        if grown and operator.seasons and dates == 1:
-            yield Note(f"{growth_words(last, measured)}: operators of {DATES} dates of each season from now on")
-            x, inverse, dates, last, before, jump = g, None, DATES, np.inf, None, None
-            yield Checkpoint(state_with(x))
-            continue
         if wild and inverse is not None and held(inverse, r, inner.norm(jump)):
             yield Note(f"{growth_words(last, found)}, but in few places: their steps are held")
             found, wild = LARGER * last, False

@@ -31,7 +31,6 @@ from solvers.error_estimate import forget_inverse, tendency_inverse
 from solvers.extended import DATES, limited_step, size_without_outliers, without_reversal
 from solvers.inner import EUCLIDEAN
 from solvers.layers import Layers
-from solvers.seasons import of_seasons
 from solvers.tendency import memory_needed
 
 N, PERIOD = 40, 60
@@ -163,14 +162,14 @@ def test_the_shock_is_left_to_the_map():
     np.testing.assert_array_equal(request.x, x)
 
 
-def residuals_of(flow, sizes, operator=OPERATOR) -> list:
+def residuals_of(flow, sizes) -> list:
     """The requests of a flow whose residuals are scripted, each the forcing times one of these sizes."""
     requests, request, left = [], next(flow), list(sizes)
     while left or not isinstance(request, Evaluate) or request.spread:
         requests.append(request)
         match request:
             case Operator():
-                reply = operator
+                reply = OPERATOR
             case Evaluate(x, spread=False):
                 reply = x + left.pop(0) * FORCING
             case Evaluate(x):
@@ -206,35 +205,9 @@ def test_once_an_estimate_grew_the_map_is_left_alone_after_each_step_until_it_se
     assert all(state["step"] == states[0]["step"] for state in states[1:5])
 
 
-YEAR = of_seasons([replace(OPERATOR, border=replace(OPERATOR.border, chain=None))] * 2, PERIOD)
-
-
-@pytest.mark.parametrize("grown", [1.5, 5.0])
-def test_with_seasons_operators_are_of_more_dates_once_an_estimate_grew_and_only_one_by_these_counts(grown):
-    """No step is taken by the one that grew, nor taken back for it; the next may be any size; then it is as ever."""
-    sizes = [1.0, grown, 6.0, 8.0, 7.9, 1.0, 0.1]
-    requests = residuals_of(calm(settled=0.9, late_operator=False), sizes, YEAR)
-    notes = [request.text.rsplit(": ", 1)[1] for request in requests if isinstance(request, Note)]
-    assert notes == [
-        f"operators of {DATES} dates of each season from now on",
-        "after each step the model is left alone until it settles",
-        "the residual is 0.99 of the one before",
-    ]
-    assert [request.dates for request in requests if isinstance(request, Operator)] == [1, 1, *3 * [DATES]]
-    spread = [r.spread for r in requests if isinstance(r, Evaluate)]
-    assert spread == [False, True, False, False, True, *3 * [False], True, False, False]
-
-
-def test_a_checkpoint_knows_of_how_many_dates_operators_are():
-    requests = residuals_of(calm(late_operator=False), [1.0, 1.5, 1.5, 0.1], YEAR)
-    number = next(i for i, r in enumerate(requests) if isinstance(r, Note)) + 1
-    again = residuals_of(method(checkpoint=requests[number].state, late_operator=False), [1.5, 0.1], YEAR)
-    for one, other in zip(requests[number + 1 :], again, strict=True):
-        assert type(one) is type(other)
-        if isinstance(one, Operator | Evaluate):
-            np.testing.assert_array_equal(one.x, other.x)
-        if isinstance(one, Operator):
-            assert one.dates == other.dates == DATES
+def test_operators_are_of_several_dates_of_each_season():
+    requests = drive(calm(), checkpoints=2)[0]
+    assert [request.dates for request in requests if isinstance(request, Operator)] == [DATES] * 2
 
 
 @pytest.mark.parametrize("sizes", [[1.0, 0.5, 0.2], [1.0, 1.5, 1.0, 1.0, 0.5]])
