@@ -54,7 +54,6 @@ PRECISE = 0.99  # where the norm without outliers has settled
 AMPLE = 3.0  # residuals grow in proportion below `near` over this
 LONGER = 1.5  # a residual near the equilibrium is so many times as long after an estimate that grew
 LARGER = 1.2  # growth of the estimate that is more than its noise
-DATES = 3  # of each season, whose mean an operator is
 
 
 def extended_continuation(
@@ -75,6 +74,7 @@ def extended_continuation(
     reach: float = np.inf,
     shock: float = 0.94,
     settled: float = 0.0,
+    dates: int = 1,
     late_operator: bool = True,
     stall_after: int = 8,
     forcing: float = FORCING,
@@ -101,6 +101,7 @@ def extended_continuation(
     0: not at all. Once it was left alone, an estimate counts as at most that of `limit` everywhere.
     settled: from the first estimate on that grew, but not so much that its step is taken back, the map is left alone
     before every operator while its residual falls below this share of the one before; 0: not at all.
+    dates: where there are seasons, of how many dates of each season an operator is the mean.
     late_operator: the operator is that of the end of the residual; else that of its begin.
     stall_after: cycles whose estimates, in the geometric mean, are to be smaller than those of as many cycles before;
     where they are not, nor the last two than these, nothing is gained any more.
@@ -200,14 +201,14 @@ def extended_continuation(
                 return x
         waited = False
         if not late_operator:
-            operator = yield Operator(x, border=True, dates=DATES)
+            operator = yield Operator(x, border=True, dates=dates)
         g = yield Evaluate(x, steps=steps, operator_next=late_operator)
         if isinstance(g, Failure):
             return Outcome.UNSTABLE
         if stop(x, g):
             return Outcome.CONVERGED
         if late_operator:
-            operator = yield Operator(g, border=True, dates=DATES)
+            operator = yield Operator(g, border=True, dates=dates)
         r = g - x
         inverse = None
         try:

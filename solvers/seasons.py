@@ -25,6 +25,7 @@ from solvers.tendency import implicit_step, inverse_of
 
 TOLERANCE, DIMENSION = 1e-2, 40  # of the outer iterations: implicit Euler over a season is no better
 ROUGHLY = 0.1  # of the mean's solve before each: half the solves of 1e-4, for an outer iteration more at most
+DATES = 3  # of a season that tell what it does, where modes are nearly neutral
 SEASON_TOLERANCE = 1e-5  # of the solve of a season
 
 

@@ -7,6 +7,7 @@ from solvers import Flow, Method, Note, Outcome, Stop, picard
 from solvers.error_estimate import LEAST_RATE
 from solvers.relay import relay
 from solvers.requests import Array
+from solvers.seasons import DATES
 from spinup.maps import FixedPointMap
 
 #: Settings of the extended method that stay on the direct run's way: the model is left alone for the first years, the
@@ -17,6 +18,11 @@ KEEP_BASIN: dict[str, Any] = {"gain": 100.0, "residual_days": 30.0, "relax_days"
 #: longer. Measured on the coarse ACC with seasons, from rest and year 10. An ocean may take years to answer a step,
 #: and until then its operators disagree: it is left alone once an estimate grew. Measured on the 4 degree global ocean.
 SEASONAL: dict[str, Any] = {"first": 200.0, "gain": 500.0, "settled": 0.9}
+
+#: Of these, where several tracers make up the density: what one adds the other may take away, and such modes are nearly
+#: neutral, growing on one date and decaying on another. Measured on the same ocean; with temperature alone, on the
+#: coarse ACC with seasons, all dates agree.
+COMPENSATED: dict[str, Any] = SEASONAL | {"dates": DATES}
 
 #: Of Anderson acceleration: many differences, and given up for a while where ten evaluations brought nothing: under
 #: noise, which it takes for slow modes, it is then no slower than direct integration.
@@ -69,7 +75,8 @@ def choose(model: FixedPointMap, *, keep_basin: bool = False) -> tuple[str, str,
         )
     if reason := model.no_circulation:
         return "ptc", f"pseudo-transient continuation with secants: the circulation of {model.name} has {reason}", {}
-    own = KEEP_BASIN if keep_basin else SEASONAL if model.cycle_steps else {}
+    seasonal = COMPENSATED if len(model.layout.variables) > 1 else SEASONAL
+    own = KEEP_BASIN if keep_basin else seasonal if model.cycle_steps else {}
     return (
         "extended",
         f"{model.name} can take single steps and its circulation has a linear balance: implicit steps on both together",

@@ -21,7 +21,7 @@ import numpy as np
 
 from solvers import Evaluate, SingularMatrix, StepOperator
 from solvers.error_estimate import LEAST_RATE, tendency_inverse
-from solvers.extended import DATES
+from solvers.seasons import DATES
 from solvers.secant_error import PAIRS, SecantError
 from solvers.tendency import memory_needed
 from spinup.distributed.shared_store import SharedStore

@@ -185,6 +185,7 @@ class ExtendedSettings(MethodSettings):
         le=1,
         description="after each step, once an estimate grew, integrate while the residual falls below this share",
     )
+    dates: int = Field(1, ge=1, description="with seasons, dates of each half of the year whose mean an operator is")
     late_operator: bool = Field(True, description="the operator is that of the end of the residual, not of its begin")
     neutral: float = Field(
         0.05, ge=0, description="far from the equilibrium a column is mixed where levels differ by less, in K; 0: never"

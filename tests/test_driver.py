@@ -16,9 +16,9 @@ from scipy.sparse import csr_array
 import solvers
 import spinup
 from solvers import Checkpoint, Evaluate, Operator, Outcome, Tangent
-from solvers.extended import DATES
 from solvers.noise import SPACING
 from solvers.requests import Border
+from solvers.seasons import DATES
 from spinup.driver import Driver
 from spinup.errors import UsageError
 from spinup.estimate import OVER

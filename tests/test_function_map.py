@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from scipy.sparse import diags_array
 import solvers
 import spinup
 from cases import ideal_age
+from solvers.seasons import DATES
 from spinup.auto import choose
 from spinup.conserve import conserve, totals, without_totals
 from spinup.errors import ModelFailure, UsageError
@@ -688,3 +690,10 @@ def test_a_derivative_that_raises_or_returns_something_else():
     model = FunctionMap(cubes, CUBES, accelerate="c", jvp=lambda state, change: {"c": change["c"]})
     with pytest.raises(UsageError, match="jvp of cubes returned no 'wind'"):
         model.tangent(model.start(), ALONG)
+
+
+@pytest.mark.parametrize(("variables", "dates"), [(1, None), (2, DATES)])
+def test_auto_takes_more_dates_of_a_season_where_several_tracers_are_accelerated(variables, dates):
+    steps = {"has_operator": True, "carries": True, "has_steps": True, "no_circulation": "", "cycle_steps": 12}
+    model = SimpleNamespace(name="x", layout=SimpleNamespace(variables=range(variables)), **steps)
+    assert choose(model)[2].get("dates") == dates

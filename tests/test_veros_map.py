@@ -411,9 +411,9 @@ def test_the_operator_of_a_year_knows_its_halves_and_the_way_there(seasonal):
 def test_a_seasonal_run_goes_on_to_the_bit(tmp_path):
     """Stopped after the residual of the first cycle, whose operator was made on its way."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    spinup.run("acc-coarse-seasonal", out=whole, budget=3.2)
-    spinup.run("acc-coarse-seasonal", out=parts, budget=1.5)
-    spinup.resume(parts, budget=3.2)
+    spinup.run("acc-coarse-seasonal", out=whole, budget=2.6)
+    spinup.run("acc-coarse-seasonal", out=parts, budget=1.2)
+    spinup.resume(parts, budget=2.6)
     assert spinup.open(whole).sizes["evaluation"] == 4
     assert_same_numbers(whole, parts)
 

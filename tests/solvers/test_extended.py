@@ -28,7 +28,7 @@ from solvers import (
 )
 from solvers.chain_factors import chain_bytes
 from solvers.error_estimate import forget_inverse, tendency_inverse
-from solvers.extended import DATES, limited_step, size_without_outliers, without_reversal
+from solvers.extended import limited_step, size_without_outliers, without_reversal
 from solvers.inner import EUCLIDEAN
 from solvers.layers import Layers
 from solvers.tendency import memory_needed
@@ -205,9 +205,9 @@ def test_once_an_estimate_grew_the_map_is_left_alone_after_each_step_until_it_se
     assert all(state["step"] == states[0]["step"] for state in states[1:5])
 
 
-def test_operators_are_of_several_dates_of_each_season():
-    requests = drive(calm(), checkpoints=2)[0]
-    assert [request.dates for request in requests if isinstance(request, Operator)] == [DATES] * 2
+def test_operators_are_of_as_many_dates_of_each_season_as_are_asked_for():
+    requests = drive(calm(dates=3), checkpoints=2)[0]
+    assert [request.dates for request in requests if isinstance(request, Operator)] == [3, 3]
 
 
 @pytest.mark.parametrize("sizes", [[1.0, 0.5, 0.2], [1.0, 1.5, 1.0, 1.0, 0.5]])
