@@ -19,9 +19,9 @@ KEEP_BASIN: dict[str, Any] = {"gain": 100.0, "residual_days": 30.0, "relax_days"
 #: and until then its operators disagree: it is left alone once an estimate grew. Measured on the 4 degree global ocean.
 SEASONAL: dict[str, Any] = {"first": 200.0, "gain": 500.0, "settled": 0.9}
 
-#: Of these, where several tracers make up the density: what one adds the other may take away, and such modes are nearly
-#: neutral, growing on one date and decaying on another. Measured on the same ocean; with temperature alone, on the
-#: coarse ACC with seasons, all dates agree.
+#: Of these, where several tracers make up the density: what one adds the other may take away, and such modes, we
+#: suppose, are those that grow on one date and decay on another. Measured on the same ocean; with temperature alone, on
+#: the coarse ACC with seasons, all dates agree.
 COMPENSATED: dict[str, Any] = SEASONAL | {"dates": DATES}
 
 #: Of Anderson acceleration: many differences, and given up for a while where ten evaluations brought nothing: under
