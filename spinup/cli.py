@@ -437,7 +437,8 @@ def _status_table(found: dict[str, Any]) -> Table:
         if name != "all":
             between = _between(found["error_interval"], name)
             table.add_row(f"estimated error of {name}", f"{number(error)}{between}{on_error}")
-    table.add_row("wall time", number(found["wall_seconds"], " s") + f", left {number(found['seconds_left'], ' s')}")
+    left = "" if found["state"] == "converged" else f", to the end of the budget {number(found['seconds_left'], ' s')}"
+    table.add_row("wall time", number(found["elapsed_seconds"], " s") + left)
     for problem in found["problems"]:
         table.add_row("[red]damage[/]", escape(problem))
     return table

@@ -43,6 +43,17 @@ from spinup.store.journal import Record
 REPLAY_TOLERANCE = 1e-10  # of the variable's largest value; a replayed request that differs by more is another request
 
 
+class Lap:
+    """Wall seconds from one call to the next, the first from when it was made."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def __call__(self) -> float:
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before
+
+
 @dataclass(frozen=True)
 class Driver:
     """One run: a map, a store, a budget.
@@ -50,6 +61,7 @@ class Driver:
     start_flow makes the generator, from the start (None) or from a checkpoint's state; stop is what it is to ask.
     good_enough says of the records up to an evaluation whether the run has converged with it.
     ahead: operators made before they are asked for, by the number of evaluations there are then, and their model years.
+    lap: what an evaluation took with all that came before it since the last, the method's own work included.
     """
 
     model: FixedPointMap
@@ -62,6 +74,7 @@ class Driver:
     note: Callable[[str], None]
     estimator: ErrorEstimator
     ahead: dict[int, tuple[StepOperator, float]] = field(default_factory=dict)
+    lap: Lap = field(default_factory=Lap)
 
     def run(self) -> Outcome:
         """Go on until the method ends, the budget is spent or the user stops it. What the store already
@@ -185,6 +198,7 @@ class Driver:
 
         found, record = self._attempt(request, evaluated, extra)
         if isinstance(found, Failure):
+            record["elapsed_seconds"] = self.lap()
             self.progress(self.store.append(record, before, None, None))
             return found, carried
         g, after = found
@@ -204,6 +218,7 @@ class Driver:
         record |= {
             "mean": layout.means(g),
             "diagnostics": self._diagnose(after),
+            "elapsed_seconds": self.lap(),
         }
         self.progress(self.store.append(record, before, layout.logged(g), after))
         return g, after
@@ -219,6 +234,7 @@ class Driver:
             return (layout.pack(model.tangent(self._at(request.x, carried), direction)),)
 
         found, record = self._attempt(request, derivative, extra)
+        record["elapsed_seconds"] = self.lap()
         product = None if isinstance(found, Failure) else layout.unpack(found[0])
         at, direction = layout.unpack(request.x), layout.unpack(request.v)
         self.progress(self.store.append_tangent(record, at, direction, product))

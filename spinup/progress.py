@@ -12,7 +12,7 @@ from rich.text import Text
 
 from spinup.run import Progress as RunProgress
 from spinup.store import Header
-from spinup.store.view import seconds_left
+from spinup.store.view import elapsed_seconds, seconds_left
 
 
 class _Watching(RunProgress):
@@ -38,7 +38,7 @@ class _Watching(RunProgress):
             "model years": f"{record['model_years']:g} of {self.header.budget_years:g}",
             "drift per year": "failed: " + record["failure"] if record["failure"] else drift,
             "error": "-" if error is None else f"{error['all']:.3g}",
-            "wall": f"{record['wall_seconds']:.2f} s",
+            "wall": f"{elapsed_seconds(record):.2f} s",
             "left": _clock(self.left),
         }
 

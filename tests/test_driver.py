@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
@@ -24,7 +25,8 @@ from spinup.errors import UsageError
 from spinup.estimate import OVER
 from spinup.function_map import FunctionMap
 from spinup.methods import after_direct
-from spinup.store.view import run_status
+from spinup.store.journal import read_journal
+from spinup.store.view import run_status, seconds_left
 
 
 def test_the_run_is_what_the_solver_does_in_memory(linear_run):
@@ -312,6 +314,28 @@ def test_the_operator_of_a_map_with_seasons_is_of_as_many_dates_as_are_asked_for
     run = spinup.run(case, out=tmp_path / "run", tolerance=1e-300).path
     assert told == [1, 3]
     np.testing.assert_allclose(spinup.open(run).model_years, [1.1, 2.4])
+
+
+def test_elapsed_time_is_that_of_the_method_too(tmp_path, monkeypatch):
+    def method(x, *, stop, checkpoint=None):
+        while True:
+            time.sleep(0.2)
+            x = yield Evaluate(x)
+
+    case = spinup.Case("x", "", lambda: FunctionMap(lambda a: {"a": 0.5 * a["a"]}, {"a": np.ones(3)}), budget=4)
+    monkeypatch.setattr(sys.modules["spinup.run"], "bind", lambda *_: method)
+    path = spinup.run(case, out=tmp_path / "run", tolerance=1e-300, budget=3).path
+    run = spinup.open(path)
+    assert (run.elapsed_seconds.values >= 0.2).all()
+    assert (run.wall_seconds.values < 0.2).all()
+    status = run_status(path)
+    assert status["elapsed_seconds"] == pytest.approx(run.elapsed_seconds.values.sum())
+    assert status["wall_seconds"] == pytest.approx(run.wall_seconds.values.sum())
+    records, _ = read_journal(path)
+    assert seconds_left(records, 6.0) == pytest.approx(status["elapsed_seconds"])
+    assert seconds_left([r | {"elapsed_seconds": 1.0} for r in records], 5.0) == pytest.approx(2.0)
+    old = [{k: v for k, v in r.items() if k != "elapsed_seconds"} for r in records]
+    assert seconds_left(old, 6.0) == pytest.approx(status["wall_seconds"])
 
 
 def test_derivatives_of_a_map_that_has_none(tmp_path):

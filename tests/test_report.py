@@ -150,6 +150,8 @@ def test_numbers_agree_with_the_store(runs):
     assert fast["evaluations"] == data.sizes["evaluation"]
     assert fast["model_years"] == data.model_years.values[-1]
     assert fast["wall_seconds"] == pytest.approx(data.wall_seconds.values.sum())
+    assert fast["elapsed_seconds"] == pytest.approx(data.elapsed_seconds.values.sum())
+    assert fast["elapsed_seconds"] > fast["wall_seconds"]
     assert fast["series"]["drift"] == list(drift)
     assert fast["diagnostics"]["mean"]["last"] == data["mean"].values[-1]
     assert fast["variables"]["x"]["units"] == "K per year"

@@ -17,6 +17,7 @@ from scipy.sparse import csr_array, random_array
 import spinup
 from solvers.secant_error import PAIRS
 from spinup.errors import RunLocked, StoreError, StoreFull, UsageError
+from spinup.report import write_report
 from spinup.run import Progress
 from spinup.store import journal, run_store
 from spinup.store.chunks import CODECS, write_chunks
@@ -407,3 +408,18 @@ def test_a_record_is_whole_or_not_at_all(tmp_path):
     file.write_text(json.dumps(wrapped))
     with pytest.raises(ValueError, match="altered"):
         journal.read_record(file)
+
+
+def test_a_run_from_before_a_column_was_kept_is_read_and_gone_on_with(tmp_path):
+    run = tmp_path / "run"
+    spinup.run(LINEAR, out=run, budget=5)
+    shutil.rmtree(run / "elapsed_seconds")
+    for path in (run / "log").glob("0*.json"):
+        kept = json.loads(path.read_text())["record"]
+        del kept["elapsed_seconds"]
+        journal.write_record(path, kept)
+    assert np.isnan(spinup.open(run).elapsed_seconds.values).all()
+    assert "wall time" in write_report([run], tmp_path / "report.html").read_text()
+    spinup.resume(run, budget=7)
+    for opened in (spinup.open(run), xr.open_zarr(run)):
+        np.testing.assert_array_equal(np.isfinite(opened.elapsed_seconds), [False] * 5 + [True] * 2)

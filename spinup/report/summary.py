@@ -62,6 +62,7 @@ def summary(run: RunData) -> dict[str, Any]:
             for name, d in run.diagnostics.items()
         },
         "mean_state": _mean_state(run),
+        "elapsed_seconds": _number(run.column("elapsed_seconds").sum()),
         "wall_seconds": _number(wall.sum()),
         "wall_seconds_per_evaluation": _number(np.median(wall)) if wall.size else None,
         "wall_seconds_first": _number(wall[0]) if wall.size else None,

@@ -11,6 +11,34 @@ from spinup.store.journal import Record
 
 INTERVAL = ("low", "high")  # suffixes of the ends of an estimate's interval
 
+#: Units and long names of the columns that every run has.
+COMMON: dict[str, dict[str, str]] = {
+    "evaluation": {"units": "1", "long_name": "number of the evaluation of the fixed-point map"},
+    "model_years": {"units": "year", "long_name": "model years integrated so far, those of all members"},
+    "wall_seconds": {"units": "s", "long_name": "wall time of the evaluation"},
+    "elapsed_seconds": {
+        "units": "s",
+        "long_name": "wall time since the evaluation before, of operators, solves and the store, too",
+    },
+    "drift": {
+        "units": "year-1",
+        "long_name": "weighted rms of T(x) - x per model year, in units of the variables' scales",
+    },
+    "error_estimate": {
+        "units": "1",
+        "long_name": "estimated weighted rms distance to equilibrium, in units of the variables' scales",
+    },
+    "evaluation_years": {"units": "year", "long_name": "model years of the evaluation itself, of a single member"},
+    "estimate_years": {"units": "year", "long_name": "model years that the estimate took beside those of the run"},
+    "spread": {"units": "1", "long_name": "1 where a change was spread over the evaluation: no residual then"},
+    "tangent": {
+        "units": "1",
+        "long_name": "1 for a derivative: the state is the same before and after",
+    },
+    "failed": {"units": "1", "long_name": "1 where the model failed"},
+    "direct": {"units": "1", "long_name": "1 for direct integration before the method began"},
+}
+
 
 def columns(records: list[Record], diagnostics: list[str], variables: list[str]) -> dict[str, np.ndarray]:
     """The numbers measured of each evaluation, (evaluations,) each, by the name they have in the store."""
@@ -24,7 +52,7 @@ def columns(records: list[Record], diagnostics: list[str], variables: list[str])
             values.append(default if value is None else value)
         return np.asarray(values, dtype="f8")
 
-    found = {name: column(name) for name in ("model_years", "wall_seconds", "drift")}
+    found = {name: column(name) for name in ("model_years", "wall_seconds", "elapsed_seconds", "drift")}
     between = [record.get("error_between") or (None, None) for record in records]
     ends = {
         suffix: np.asarray([np.nan if pair[end] is None else pair[end] for pair in between], dtype="f8")
@@ -55,28 +83,7 @@ def columns(records: list[Record], diagnostics: list[str], variables: list[str])
 
 def column_attrs(layout: Layout, diagnostics: Mapping[str, Diagnostic], years: float) -> dict[str, dict[str, str]]:
     """Units and long names of `columns`."""
-    attrs = {
-        "evaluation": {"units": "1", "long_name": "number of the evaluation of the fixed-point map"},
-        "model_years": {"units": "year", "long_name": "model years integrated so far, those of all members"},
-        "wall_seconds": {"units": "s", "long_name": "wall time of the evaluation"},
-        "drift": {
-            "units": "year-1",
-            "long_name": "weighted rms of T(x) - x per model year, in units of the variables' scales",
-        },
-        "error_estimate": {
-            "units": "1",
-            "long_name": "estimated weighted rms distance to equilibrium, in units of the variables' scales",
-        },
-        "evaluation_years": {"units": "year", "long_name": "model years of the evaluation itself, of a single member"},
-        "estimate_years": {"units": "year", "long_name": "model years that the estimate took beside those of the run"},
-        "spread": {"units": "1", "long_name": "1 where a change was spread over the evaluation: no residual then"},
-        "tangent": {
-            "units": "1",
-            "long_name": "1 for a derivative: the state is the same before and after",
-        },
-        "failed": {"units": "1", "long_name": "1 where the model failed"},
-        "direct": {"units": "1", "long_name": "1 for direct integration before the method began"},
-    }
+    attrs = dict(COMMON)
     for v in layout.variables:
         attrs[f"{v.name}_residual"] = {
             "units": v.units,

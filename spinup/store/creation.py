@@ -91,17 +91,7 @@ def lay_out(
                 attributes=attrs | {"long_name": f"{v.long_name or v.name} {words}"},
             )
     for name, attrs in column_attrs(layout, model.diagnostics, model.years).items():
-        dtype = {"evaluation": "i8", "failed": "i1", "direct": "i1", "spread": "i1", "tangent": "i1"}.get(name, "f8")
-        group.create_array(
-            name,
-            shape=(0,),
-            chunks=(4096,),
-            dtype=dtype,
-            fill_value=np.nan if dtype == "f8" else 0,
-            compressors=CODECS,
-            dimension_names=("evaluation",),
-            attributes=dict(attrs),
-        )
+        create_column(group, name, attrs)
     group.create_group("log")
     group.create_group("checkpoints")
     group.create_group("operators")
@@ -120,6 +110,21 @@ def lay_out(
             attributes=dict(model.attrs(name)),
         )
     return fingerprints(path, tree_files(path, first))
+
+
+def create_column(group: Any, name: str, attrs: Mapping[str, str]) -> None:
+    """An empty column of numbers by evaluation."""
+    dtype = {"evaluation": "i8", "failed": "i1", "direct": "i1", "spread": "i1", "tangent": "i1"}.get(name, "f8")
+    group.create_array(
+        name,
+        shape=(0,),
+        chunks=(4096,),
+        dtype=dtype,
+        fill_value=np.nan if dtype == "f8" else 0,
+        compressors=CODECS,
+        dimension_names=("evaluation",),
+        attributes=dict(attrs),
+    )
 
 
 def put(group: Any, name: str, values: Any, dims: tuple[str, ...], attrs: dict[str, Any]) -> None:

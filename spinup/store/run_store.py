@@ -18,8 +18,8 @@ from spinup.errors import StoreError, UsageError
 from spinup.maps import FixedPointMap
 from spinup.state import Fields, State
 from spinup.store.chunks import write_chunks
-from spinup.store.columns import columns
-from spinup.store.creation import lay_out, new_run, occupied, put, volumes
+from spinup.store.columns import COMMON, columns
+from spinup.store.creation import create_column, lay_out, new_run, occupied, put, volumes
 from spinup.store.disk import on_disk
 from spinup.store.header import FORMAT, Header, read_header
 from spinup.store.journal import (
@@ -113,6 +113,8 @@ class RunStore:
             if start := damaged(path, store._start_record()["files"]):
                 raise StoreError(f"run {path} cannot be resumed: {start[0]} (start state); start it anew")
             store.records = read_journal(path)[0]
+            for name in COMMON.keys() - store._group.keys():  # of a run by a spinup that did not have it
+                create_column(store._group, name, COMMON[name])
             yield store
 
     # --- evaluations -----------------------------------------------------------------------------

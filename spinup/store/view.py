@@ -11,7 +11,7 @@ from zarr.errors import ZarrUserWarning
 
 from spinup.errors import StoreError
 from spinup.state import State
-from spinup.store.columns import columns
+from spinup.store.columns import COMMON, columns
 from spinup.store.header import read_header
 from spinup.store.journal import Record, damaged, last_error, last_interval, read_journal
 from spinup.store.lock import is_locked
@@ -42,9 +42,9 @@ def open_run(path: str | Path, *, verify: bool = True) -> xr.Dataset:
             field = xr.open_zarr(path, consolidated=False, drop_variables=others)[name]
             dataset[name] = field.isel(evaluation=slice(0, len(records)))
         for name, values in numbers.items():
-            if name not in group:
-                continue  # a run of an earlier format
-            dataset[name] = ("evaluation", values, dict(group[name].attrs))
+            found = dict(group[name].attrs) if name in group else COMMON.get(name)
+            if found is not None:  # else of a run of an earlier format
+                dataset[name] = ("evaluation", values, found)
     dataset = dataset.set_coords([name for name in ("evaluation", "model_years") if name in dataset])
     dataset.attrs["header"] = header.model_dump_json()
     return dataset
@@ -108,7 +108,6 @@ def run_status(path: str | Path, *, verify: bool = True) -> dict[str, Any]:
         problems += damage_sentences(path, records)
     outcome = zarr.open_group(path, mode="r", use_consolidated=False).attrs["outcome"]
     drifts = [r["drift"] for r in records if r["drift"] is not None]
-    wall = [r["wall_seconds"] for r in records]
     running = is_locked(path / "log" / "lock")
     return {
         "run": str(path),
@@ -125,10 +124,17 @@ def run_status(path: str | Path, *, verify: bool = True) -> dict[str, Any]:
         "error_interval": last_interval(records),
         "tolerance": header.tolerance,
         "tolerance_unit": header.tolerance_unit,
-        "wall_seconds": float(np.sum(wall)),
+        "wall_seconds": sum((r["wall_seconds"] for r in records), 0.0),
+        "elapsed_seconds": sum(map(elapsed_seconds, records), 0.0),
         "seconds_left": seconds_left(records, header.budget_years),
         "problems": problems,
     }
+
+
+def elapsed_seconds(record: Record) -> float:
+    """Wall time of an evaluation and of what came before it; of old runs that of the evaluation is all there is."""
+    seconds: float = record["elapsed_seconds"] if "elapsed_seconds" in record else record["wall_seconds"]
+    return seconds
 
 
 def seconds_left(records: list[Record], budget_years: float) -> float | None:
@@ -137,5 +143,5 @@ def seconds_left(records: list[Record], budget_years: float) -> float | None:
         return None
     recent = records[-10:]
     before = records[-11]["model_years"] if len(records) > 10 else 0.0
-    pace = sum(r["wall_seconds"] for r in recent) / (recent[-1]["model_years"] - before)
+    pace = sum(map(elapsed_seconds, recent)) / (recent[-1]["model_years"] - before)
     return max(0.0, budget_years - records[-1]["model_years"]) * pace
