@@ -21,9 +21,8 @@ SEASONAL: dict[str, Any] = {"first": 200.0, "gain": 500.0, "settled": 0.9}
 
 #: Of these, where several tracers make up the density: what one adds the other may take away, and such modes, we
 #: suppose, are those that grow on one date and decay on another. Measured on the same ocean; with temperature alone, on
-#: the coarse ACC with seasons, all dates agree. And no cell moves farther than three estimated errors: a step that
-#: carries columns past the brink of convection stirs up more than it brings.
-COMPENSATED: dict[str, Any] = SEASONAL | {"dates": DATES, "reach": 3.0}
+#: the coarse ACC with seasons, all dates agree.
+COMPENSATED: dict[str, Any] = SEASONAL | {"dates": DATES}
 
 #: Of Anderson acceleration: many differences, and given up for a while where ten evaluations brought nothing: under
 #: noise, which it takes for slow modes, it is then no slower than direct integration.
