@@ -54,6 +54,9 @@ PRECISE = 0.99  # where the norm without outliers has settled
 AMPLE = 3.0  # residuals grow in proportion below `near` over this
 LONGER = 1.5  # a residual near the equilibrium is so many times as long after an estimate that grew
 LARGER = 1.2  # growth of the estimate that is more than its noise
+NARROW = 0.2  # share of `reach` that holds where the map begins to be left alone after each step
+CALM, WIDER = 1.5, 2.0  # growth of the residual over a step below which the share is so many times as large
+STIRRED, NARROWER = 2.5, 0.4  # and above which it is so many times
 
 
 def extended_continuation(
@@ -95,7 +98,9 @@ def extended_continuation(
     after a larger estimate, one and a half times as much again, up to the whole, after a smaller one.
     largest: where Δτ stops growing.
     limit, reach: the farthest that any unknown of a group may move in a cycle, the less of limit and of reach times the
-    estimate of the error. Beyond it Δτ is shortened for its group, and what is still too far is scaled down.
+    estimate of the error. Beyond it Δτ is shortened for its group, and what is still too far is scaled down. Where the
+    map is left alone after each step, a fifth of reach holds at first, twice as much after a step over which the
+    residual grew less than 1.5-fold, up to the whole, and 0.4 times as much after one over which it grew 2.5-fold.
     groups: (n,) integers from 0, the group of each unknown: in an ocean, its water column. Default: each its own.
     shock: before the first cycle the map is left alone while its residual falls below this share of the one before;
     0: not at all. Once it was left alone, an estimate counts as at most that of `limit` everywhere.
@@ -120,24 +125,34 @@ def extended_continuation(
     x = np.asarray(saved["x"])
     own = np.arange(len(x)) if groups is None else groups
 
-    def alone(x: Array, state: Mapping[str, Any]) -> Generator[Any, Any, Array | Outcome]:
+    def alone(x: Array, state: Mapping[str, Any]) -> Generator[Any, Any, tuple[Array, float] | Outcome]:
         """Left alone from x, with the rest of the checkpoint `state`: after a step, or at the start."""
-        kept = {name: value for name, value in state.items() if name not in ("x", "shocked")}
+        kept = {name: value for name, value in state.items() if name not in ("x", "shocked", "first")}
         share, over = (settled, "it has settled") if kept else (shock, "the shock of the start is over")
         number = int(kept.get("steps", residual_steps))
-        size = float(state["shocked"])
-        return (yield from left_alone(x, size, stop=stop, share=share, inner=inner, steps=number, over=over, kept=kept))
+        size, first = float(state["shocked"]), float(state.get("first", 0.0))
+        return (
+            yield from left_alone(
+                x, size, stop=stop, share=share, inner=inner, steps=number, over=over, kept=kept, first=first
+            )
+        )
 
+    after = float(saved.get("first", 0.0))  # norm of the first residual while the map was left alone
     if "shocked" in saved:
-        x = yield from alone(x, saved)
-        if isinstance(x, Outcome):
-            return x
+        settling = yield from alone(x, saved)
+        if isinstance(settling, Outcome):
+            return settling
+        x, after = settling
         saved = {**saved, "x": x}
 
     step, last = float(saved.get("step", 0.0)), float(saved.get("estimate", np.inf))
     free = float(saved.get("free", first))  # the most that Δτ may be at once
     history = np.asarray(saved.get("history", np.empty(0)))  # of the estimate, of the last cycles
     share = float(saved.get("share", 1.0))  # of the gain
+    # Norm of the residual before the last step, where the map has yet to be left alone after it; share of the reach.
+    calm, within = float(saved.get("calm", 0.0)), float(saved.get("within", 1.0))
+    if after:
+        calm, within = 0.0, share_of_reach(within, calm, after)
     # Within the shock, where it is not left alone, a wild estimate is a reason to be cautious.
     farthest = limit * inner.norm(np.ones_like(x)) if shock else np.inf
     steps = int(saved.get("steps", residual_steps))
@@ -148,7 +163,7 @@ def extended_continuation(
     waited = bool(saved.get("waited", False))  # and was after the last one
 
     def limited(inverse: Inverse, r: np.ndarray, pseudo_time: float) -> np.ndarray:
-        return limited_step(inverse, r, steps, pseudo_time, own, min(limit, reach * last), forcing, inner)
+        return limited_step(inverse, r, steps, pseudo_time, own, min(limit, within * reach * last), forcing, inner)
 
     def survived(
         operator: StepOperator, inverse: Inverse | None, r: np.ndarray, step: float
@@ -191,14 +206,18 @@ def extended_continuation(
             "free": free,
             "waits": waits,
             "waited": waited,
+            "within": within,
+            "calm": calm,
         }
 
     while True:
         if waits and not waited:
             waited = True
-            x = yield from alone(x, state_with(x) | {"shocked": 0.0})
-            if isinstance(x, Outcome):
-                return x
+            settling = yield from alone(x, state_with(x) | {"shocked": 0.0})
+            if isinstance(settling, Outcome):
+                return settling
+            x, after = settling
+            calm, within = 0.0, share_of_reach(within, calm, after)
         waited = False
         if not late_operator:
             operator = yield Operator(x, border=True, dates=dates)
@@ -225,12 +244,14 @@ def extended_continuation(
         if settled and grown and not (wild or waits):
             yield Note(f"{growth_words(last, measured)}: after each step the model is left alone until it settles")
             waits = waited = True
+            within = NARROW
             state = state_with(g) | {"shocked": inner.norm(r)}
             yield Checkpoint(state)
             inverse = None
-            x = yield from alone(g, state)
-            if isinstance(x, Outcome):
-                return x
+            settling = yield from alone(g, state)
+            if isinstance(settling, Outcome):
+                return settling
+            x, _ = settling
             before = jump = None
             continue
         history = np.append(history, min(measured, GUARD * last))[-2 * stall_after :]
@@ -253,6 +274,7 @@ def extended_continuation(
                 return Outcome.UNSTABLE
             free = min(free, step) if step < wanted else free
             before, jump = (None, None) if waits else (x, candidate - x)
+            calm = inner.norm(r) if waits else 0.0
 
         x, inverse = relaxed, None  # the factors of two operators may not fit
         if last < near:
@@ -264,6 +286,14 @@ def extended_continuation(
                 )
         state = state_with(x)
         yield Checkpoint(state if before is None else state | {"before": before, "jump": jump, "asked": asked})
+
+
+def share_of_reach(share: float, before: float, after: float) -> float:
+    """The share of `reach` that holds next, from the norms of the residual before and after a step; 0: of none. A step
+    that sets off what its operator does not know, convection, say, may take years to be undone."""
+    if 0 < before < after / STIRRED:
+        return NARROWER * share
+    return min(1.0, WIDER * share) if 0 < after <= CALM * before else share
 
 
 def growth_words(last: float, found: float) -> str:

@@ -74,9 +74,10 @@ def pseudo_transient(
     saved = fresh if checkpoint is None else checkpoint
     x = np.asarray(saved["x"])
     if "shocked" in saved:
-        x = yield from left_alone(x, float(saved["shocked"]), stop=stop, share=shock, inner=inner)
-        if isinstance(x, Outcome):
-            return x
+        settled = yield from left_alone(x, float(saved["shocked"]), stop=stop, share=shock, inner=inner)
+        if isinstance(settled, Outcome):
+            return settled
+        x, _ = settled
         saved = {"x": x}
     step = float(saved.get("step", first))
     dxs, drs = list(saved.get("dxs", [])), list(saved.get("drs", []))

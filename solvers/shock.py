@@ -17,12 +17,14 @@ def left_alone(
     steps: int | None = None,
     over: str = "the shock of the start is over",
     kept: Mapping[str, Any] | None = None,
-) -> Generator[Any, Any, Array | Outcome]:
-    """Direct integration from x, (n,), while the residual falls below this share of the one before: the state then,
-    or how the run ended. steps: time steps of an evaluation, by default those of a period.
+    first: float = 0.0,
+) -> Generator[Any, Any, tuple[Array, float] | Outcome]:
+    """Direct integration from x, (n,), while the residual falls below this share of the one before: the state then and
+    the norm of the first residual, or how the run ended. steps: time steps of an evaluation, by default those of a
+    period.
 
-    size: norm of the residual before x; 0 where there is none. Checkpoints have it as "shocked", but the last; all of
-    them have what is `kept`. over: that it is, as the log is told.
+    size, first: norm of the residual before x, and of the first of all; 0 where there is none. Checkpoints have them as
+    "shocked", but the last, and "first", and what is `kept`. over: that it is, as the log is told.
     """
     kept = kept or {}
     while True:
@@ -32,10 +34,10 @@ def left_alone(
         if stop(x, g):
             return Outcome.CONVERGED
         before, size = size, inner.norm(g - x)
-        x = g
+        x, first = g, first or size
         if size == 0 or (before and size > share * before):
             ratio = size / before if before else 0.0
             yield Note(f"{over}: the residual is {ratio:.2f} of the one before")
-            yield Checkpoint({"x": x, **kept})
-            return x
-        yield Checkpoint({"x": x, "shocked": size, **kept})
+            yield Checkpoint({"x": x, "first": first, **kept})
+            return x, first
+        yield Checkpoint({"x": x, "shocked": size, "first": first, **kept})

@@ -205,6 +205,26 @@ def test_once_an_estimate_grew_the_map_is_left_alone_after_each_step_until_it_se
     assert all(state["step"] == states[0]["step"] for state in states[1:5])
 
 
+@pytest.mark.parametrize(
+    ("after", "share"),
+    [(0.9, 0.4), (1.6, 0.2), (2.6, 0.08)],  # calm, neither, stirred up
+)
+def test_of_the_reach_a_share_holds_while_the_map_is_left_alone_after_each_step(monkeypatch, after, share):
+    """The residual is 1 before the first step that it is left alone after."""
+    limits = []
+
+    def limited(inverse, r, steps, pseudo_time, groups, limit, *options):
+        limits.append(limit)
+        return limited_step(inverse, r, steps, pseudo_time, groups, limit, *options)
+
+    monkeypatch.setattr(solvers.extended, "limited_step", limited)
+    sizes = [1.0, 1.5, 1.4, 1.0, after, after, 0.9, 0.1]
+    requests = residuals_of(calm(settled=0.9, reach=4.0, limit=np.inf, gain=1e9), sizes)
+    estimates = [state["estimate"] for state in saved(requests) if "shocked" not in state]
+    assert limits[:2] == pytest.approx([4 * estimates[0], 0.2 * 4 * estimates[2]])
+    assert limits[2:] == pytest.approx([share * 4 * estimates[-1]])
+
+
 def test_operators_are_of_as_many_dates_of_each_season_as_are_asked_for():
     requests = drive(calm(dates=3), checkpoints=2)[0]
     assert [request.dates for request in requests if isinstance(request, Operator)] == [3, 3]
