@@ -29,8 +29,9 @@ SOUTHERN = -64.0, -40.0  # degrees north, between which the circumpolar current 
 
 
 def rows_of(run: Any, method: str, before: float) -> list[dict[str, Any]]:
-    """Figures of each evaluation that has an estimate; wall: seconds in the model until then. before: model years."""
-    wall = np.cumsum(run.wall_seconds.values)
+    """Figures of each evaluation that has an estimate; wall: seconds until then, operators and solves included.
+    before: model years."""
+    wall = np.cumsum(run.elapsed_seconds.values)
     found = []
     for i, years in enumerate(run.model_years.values):
         figures = {name: float(run[name].values[i]) for name in FIGURES}

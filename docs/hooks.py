@@ -396,7 +396,7 @@ def global_table() -> str:
         estimates = f"{number(row['temp_error_estimate'])} K", f"{number(row['salt_error_estimate'])} psu"
         drifts = (f"{number(row[name])} K" for name in ("temp_drift", "temp_drift_elsewhere"))
         cells.append((method, number(years), *estimates, *drifts, f"{row['wall']:,}"))
-    heads = ("estimated error", "of salinity", "temperature, a year", "elsewhere", "seconds in the model")
+    heads = ("estimated error", "of salinity", "temperature, a year", "elsewhere", "seconds")
     return table(("", "model years", *heads), cells)
 
 

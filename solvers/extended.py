@@ -21,9 +21,10 @@ Differs from the source: Δτ follows the estimate of the error (`error_estimate
 right after a jump though the error is smaller. After a cycle in which the estimate grew, Δτ is more cautious for a
 while; a step after which it grew many times is taken back but for a part. Where a group of unknowns would move too far,
 Δτ is shortened for that group alone; an estimate that grew in a few such groups only, for an operator that is nearly
-singular there, is no reason to take a step back. A step that would reverse the one before it, as where something
-answers that the operator does not know, ends between the two, by Anderson's method with one difference (D. G. Anderson,
-J. ACM 12 (1965), 547-560). Near the equilibrium n grows.
+singular there, is no reason to take a step back. Where the map is left alone after each step, how far the groups may
+move follows how the residual grew over the steps before: a trust region. A step that would reverse the one before it,
+as where something answers that the operator does not know, ends between the two, by Anderson's method with one
+difference (D. G. Anderson, J. ACM 12 (1965), 547-560). Near the equilibrium n grows.
 
 Shapes: x, r, dx are (n,). Δτ is in periods.
 """

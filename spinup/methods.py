@@ -177,7 +177,12 @@ class ExtendedSettings(MethodSettings):
     gain: float = Field(200.0, gt=0, description="pseudo-time step times error estimate, in model years times K")
     growth: float = Field(2.0, ge=1, description="largest factor by which the pseudo-time step grows")
     limit: float = Field(5.0, gt=0, description="the farthest a cell may move in a step, in K")
-    reach: float = Field(15.0, gt=0, description="the farthest a cell may move in a step, in error estimates")
+    reach: float = Field(
+        15.0,
+        gt=0,
+        description="the farthest a cell may move in a step, in error estimates; a fifth of it, more or less as "
+        "steps turn out, where the model is left alone after each",
+    )
     shock: float = Field(0.94, ge=0, le=1, description="first integrate while the residual falls below this share")
     settled: float = Field(
         0.0,
