@@ -29,8 +29,8 @@ SOUTHERN = -64.0, -40.0  # degrees north, between which the circumpolar current 
 
 
 def rows_of(run: Any, method: str, before: float) -> list[dict[str, Any]]:
-    """Figures of each evaluation that has an estimate; wall: seconds until then, operators and solves included.
-    before: model years."""
+    """Figures of each evaluation that has an estimate; wall: seconds until then, operators and solves included,
+    None for runs from before these were kept. before: model years."""
     wall = np.cumsum(run.elapsed_seconds.values)
     found = []
     for i, years in enumerate(run.model_years.values):
@@ -38,9 +38,9 @@ def rows_of(run: Any, method: str, before: float) -> list[dict[str, Any]]:
         if all(np.isfinite(value) for value in figures.values()):
             rounded = {name: float(f"{value:.3g}") for name, value in figures.items()}
             total = float(f"{before + years:.4g}")
-            found.append(
-                {"method": method, "model_years": total, **rounded, "wall": round(wall[i])} | temperature_drift(run, i)
-            )
+            seconds = round(wall[i]) if np.isfinite(wall[i]) else None
+            row = {"method": method, "model_years": total, **rounded, "wall": seconds}
+            found.append(row | temperature_drift(run, i))
     return found
 
 

@@ -395,7 +395,7 @@ def global_table() -> str:
         method = method.replace("auto", "`auto`")
         estimates = f"{number(row['temp_error_estimate'])} K", f"{number(row['salt_error_estimate'])} psu"
         drifts = (f"{number(row[name])} K" for name in ("temp_drift", "temp_drift_elsewhere"))
-        cells.append((method, number(years), *estimates, *drifts, f"{row['wall']:,}"))
+        cells.append((method, number(years), *estimates, *drifts, "–" if row["wall"] is None else f"{row['wall']:,}"))
     heads = ("estimated error", "of salinity", "temperature, a year", "elsewhere", "seconds")
     return table(("", "model years", *heads), cells)
 
