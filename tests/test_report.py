@@ -500,3 +500,10 @@ def test_what_is_no_kept_run_is_said_so(tmp_path):
     file.write_text("no archive")
     with pytest.raises(UsageError, match="not what was kept of a run"):
         read_run(file)
+
+
+def test_the_direct_run_that_is_kept_is_a_reference_though_an_older_spinup_wrote_it():
+    kept = Path(__file__).parents[1] / "benchmarks" / "results" / "acc-coarse-direct.zarr.zip"
+    (run,) = report_numbers([kept])["runs"]
+    assert run["elapsed_seconds"] is None
+    assert run["wall_seconds"] > 0

@@ -16,7 +16,7 @@ import xarray as xr
 from spinup.case import import_case, known_cases
 from spinup.errors import SpinupError
 from spinup.report.thinned import THINNED, open_thinned
-from spinup.store.columns import INTERVAL
+from spinup.store.columns import COMMON, INTERVAL
 from spinup.store.lock import is_locked
 from spinup.store.view import open_mean, open_run
 
@@ -81,7 +81,9 @@ class RunData:
         return self.header["method"] == "picard"
 
     def column(self, name: str) -> np.ndarray:
-        """Numbers of each evaluation, (evaluations,); NaN where the model failed."""
+        """Numbers of each evaluation, (evaluations,); NaN where the model failed or an older spinup kept none."""
+        if name in COMMON and name not in self.data:
+            return np.full(self.data.sizes["evaluation"], np.nan)
         return np.asarray(self.data[name].values, dtype="f8")
 
     @cached_property
